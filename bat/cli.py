@@ -1,0 +1,88 @@
+"""A frozen dataclass becomes command-line flags, and the flags become the dataclass again."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+
+USER_ERROR = 2  # argparse's exit status for a wrong command line; ours for every mistake of the user
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave: says what was got, what was expected, and what to do."""
+
+    def __init__(self, got: str, expected: str, remedy: str) -> None:
+        """Keep the three sentences; ``str()`` joins them, one a line."""
+        super().__init__(f"got {got}\n  expected: {expected}\n  remedy:   {remedy}")
+
+
+def option(default: object, text: str) -> Any:
+    """Declare one field of a config: its default and the sentence that ``--help`` shows."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+def _truth(text: str) -> bool:
+    """Read true or false; ``bool("false")`` would be true."""
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.strip().lower() not in words:
+        raise ValueError
+    return words[text.strip().lower()]
+
+
+def _reader(flag: str, kind: type) -> Callable[[str], Any]:
+    """Build the converter of one flag, whose error names the flag, the value and the type."""
+
+    def read(text: str) -> Any:
+        try:
+            return _truth(text) if kind is bool else kind(text)
+        except ValueError:
+            name = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
+            raise InputError(
+                f"{flag}={text!r}", name, f"give {flag} {name}, or leave it out for the default"
+            ) from None
+
+    return read
+
+
+def parse(config_type: type[Config], argv: Sequence[str] | None = None) -> Config:
+    """Fill a config from the command line: one flag for each field, nothing else accepted.
+
+    Args:
+        config_type: a frozen dataclass whose fields were made with ``option``.
+        argv: the words after the program's name; ``sys.argv[1:]`` when None.
+
+    Raises:
+        InputError: a value has the wrong type, or the dataclass refuses it.
+        SystemExit: ``--help`` was asked for, or a flag is unknown.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"mlflow run . -e {config_type.__module__.rpartition('.')[2]}",
+        description=config_type.__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    kinds = typing.get_type_hints(config_type)
+    for field in dataclasses.fields(config_type):  # type: ignore[arg-type]
+        parser.add_argument(
+            f"--{field.name}",
+            type=_reader(field.name, kinds[field.name]),
+            default=field.default,
+            metavar=kinds[field.name].__name__.upper(),
+            help=field.metadata["help"].replace("%", "%%"),
+        )
+    return config_type(**vars(parser.parse_args(argv)))
+
+
+def main(run: Callable[[Config], None], config_type: type[Config]) -> None:
+    """Run an entry point; a mistake of the user ends in one message and exit status 2."""
+    try:
+        run(parse(config_type))
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(USER_ERROR) from None

@@ -1,0 +1,1 @@
+"""The commands of the project; each runs as ``python -m entrypoints.<name>``."""
