@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import math
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
+
+from tqdm import tqdm
 
 Config = TypeVar("Config")
 
-USER_ERROR = 2  # argparse's exit status for a wrong command line; ours for every mistake of the user
+USER_ERROR = 2  # what argparse exits with for a wrong command line; ours for every mistake
+
+
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+DATA_HELP = "auctions:N, a .jsonl, .csv or .parquet file (also .gz), or hf:owner/name"
+ENCODER_HELP = "hub id, folder, or a runs:/ or models:/ address"
 
 
 class InputError(ValueError):
@@ -50,6 +59,44 @@ def _reader(flag: str, kind: type) -> Callable[[str], Any]:
     return read
 
 
+def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Refuse a number outside [low, high].
+
+    Raises:
+        InputError: it is outside, or not a number.
+    """
+    if not low <= value <= high:
+        expected = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise InputError(f"{name}={value}", expected, f"give another {name}, or leave it out")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a word that is none of the choices.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if value not in choices:
+        raise InputError(f"{name}={value!r}", " or ".join(choices), f"choose one for {name}")
+
+
+def names(parameter: str, value: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Read names with commas between; ``none`` for no name at all.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+    asked = tuple(word.strip() for word in value.split(",")) if value != "none" else ()
+    for name in asked:
+        if name not in known:
+            raise InputError(
+                f"{name!r} in {parameter}={value!r}",
+                f"names from {', '.join(known)} with commas between, or none",
+                f"correct {parameter}, or leave it out for its default",
+            )
+    return asked
+
+
 def parse(config_type: type[Config], argv: Sequence[str] | None = None) -> Config:
     """Fill a config from the command line: one flag for each field, nothing else accepted.
 
@@ -77,6 +124,25 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None) -> Confi
             help=field.metadata["help"].replace("%", "%%"),
         )
     return config_type(**vars(parser.parse_args(argv)))
+
+
+def say(text: str = "") -> None:
+    """Show a person a text."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def bar(what: str, total: float, unit: str) -> Iterator[Any]:
+    """Show how far long work has come, how fast, and how long it still takes.
+
+    Yields:
+        A bar with ``update(n)`` and ``set_postfix_str(text)``; it redraws once a second at most.
+    """
+    with tqdm(
+        total=total, desc=f"{what:<22}", unit=unit, unit_scale=True, mininterval=1.0, leave=True
+    ) as shown:
+        yield shown
 
 
 def main(run: Callable[[Config], None], config_type: type[Config]) -> None:

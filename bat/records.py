@@ -1,0 +1,108 @@
+"""What a run may report, as plain values, and the one door through which they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Params:
+    """Settings and derived numbers; each name is said once in a run."""
+
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Numbers to compare and draw; ``step`` is their place on the x axis."""
+
+    values: Mapping[str, float]
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Words to search runs by."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with named columns; the suffix of ``name`` (.csv or .jsonl) is the format."""
+
+    name: str
+    rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text file."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A matplotlib figure; the suffix of ``name`` is the format."""
+
+    name: str
+    figure: Any
+
+
+@dataclass(frozen=True)
+class Note:
+    """Markdown for the run's own page."""
+
+    markdown: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The corpus a run has read, by name and digest."""
+
+    name: str
+    digest: str
+    texts: Sequence[str]
+    prices: Sequence[float]
+    context: str
+
+
+@dataclass(frozen=True)
+class EncoderModel:
+    """A folder that ``SentenceTransformer(folder)`` opens."""
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class RegressorModel:
+    """An XGBoost booster."""
+
+    name: str
+    booster: Any
+    dimension: int
+
+
+Record = (
+    Params | Metrics | Tags | Table | Text | Figure | Note | Dataset | EncoderModel | RegressorModel
+)
+
+
+class Tracker(Protocol):
+    """Keeps records of a run; MLflow's is in ``tracking``, tests have a list."""
+
+    def log(self, record: Record) -> None:
+        """Keep one record."""
+
+    def child(self, name: str) -> AbstractContextManager[Tracker]:
+        """Open a run inside this one."""
+
+    def register(self, pricer: Path, tags: Mapping[str, str], description: str) -> str:
+        """Log a saved pricer, make it the champion's new version, and return that version."""

@@ -1,0 +1,314 @@
+"""Results in the forms people read: the answer in words, tables, figures, a curve of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from bat import metrics, records, scaling, study
+from bat.study import Outcome, Row
+
+TITLES = {"r2": "R²", "mae": "MAE", "medae": "MedAE", "r2_log": "R² of log price"}
+# Okabe and Ito 2008: eight colours that stay apart for colour-blind readers.
+BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#777777", "#CC79A7"
+SMALL_PRICE = 100.0
+FEW_SEEDS = 5  # below it, seeds resampled say little (arXiv 2511.19794)
+
+
+def number(name: str, value: float, *, sign: bool = False) -> str:
+    """Write a metric as people do: R² with three decimals, errors in price units.
+
+    Errors below 100 keep two decimals: a bottle's price is not a car's.
+    """
+    form = "+" if sign else ""
+    decimals = 3 if name.startswith("r2") else 0 if abs(value) >= SMALL_PRICE else 2
+    return f"{value:{form},.{decimals}f}"
+
+
+def interval(name: str, score: metrics.Interval, *, sign: bool = False) -> str:
+    """Write a metric with the ends of its 95 % interval."""
+    value, low, high = (number(name, v, sign=sign) for v in (score.value, score.low, score.high))
+    return f"{value} [{low}, {high}]"
+
+
+def results(outcome: Outcome) -> list[dict[str, Any]]:
+    """List the lines of results.csv: metrics with intervals, and differences to factory."""
+    factory = outcome.row("factory")
+    lines = []
+    for row in outcome.rows:
+        line: dict[str, Any] = {"arm": row.name, "documents": row.documents}
+        line |= {"seeds": len(row.predictions), "validation_mae": row.validation_mae}
+        line |= study.flat(row.scores)
+        if factory and row is not factory:
+            against = metrics.paired(outcome.prices, row.predictions, factory.predictions)
+            line |= {f"{name}_minus_factory": v for name, v in study.flat(against).items()}
+        lines.append(line | {f"{stage}_seconds": s for stage, s in row.seconds.items()})
+    return lines
+
+
+def table(outcome: Outcome) -> list[list[str]]:
+    """Lay out the result for reading: one line an arm or baseline, the first names the columns."""
+    lines = [["arm", *(TITLES[name] for name in metrics.NAMES), "validation MAE"]]
+    for row in outcome.rows:
+        cells = [interval(name, row.scores[name]) for name in metrics.NAMES]
+        lines.append([row.name, *cells, number("mae", row.validation_mae)])
+    if outcome.ceiling:
+        law = outcome.ceiling
+        cells = [number(name, getattr(law, name)) for name in metrics.NAMES]
+        lines.append(["ceiling (all facts known)", *cells, ""])
+    return lines
+
+
+def plain_table(lines: Sequence[Sequence[str]]) -> str:
+    """Align a table for a terminal: words left, numbers right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Write a table in markdown."""
+    rows = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([rows[0], "|" + "---|" * len(lines[0]), *rows[1:]])
+
+
+def answer(outcome: Outcome) -> str:
+    """Say in words whether fine-tuning paid, how many documents are enough, and the doubts."""
+    tuned = [row for row in outcome.rows if row.documents]
+    factory = outcome.row("factory")
+    sentences = []
+    if tuned and factory:
+        sentences += _gain(outcome, factory, tuned)
+    sentences.append(_chosen(outcome))
+    sentences += _against_words(outcome, tuned)
+    sentences += _doubts(outcome)
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _gain(outcome: Outcome, factory: Row, tuned: Sequence[Row]) -> list[str]:
+    full = tuned[-1]
+    against = metrics.paired(outcome.prices, full.predictions, factory.predictions)
+    mae = against["mae"]
+    if mae.high < 0:
+        verdict = "pays on this corpus: the error falls"
+    elif mae.low > 0:
+        verdict = "does harm on this corpus: the error rises"
+    else:
+        verdict = "makes no difference that these test rows can show"
+    said = [
+        f"Fine-tuning on {full.documents:,} documents {verdict}. MAE changes by "
+        f"{interval('mae', mae, sign=True)} from {number('mae', factory.scores['mae'].value)} "
+        f"({100 * mae.value / factory.scores['mae'].value:+.1f} %), R² by "
+        f"{interval('r2', against['r2'], sign=True)} from "
+        f"{number('r2', factory.scores['r2'].value)} (95 % intervals, paired on "
+        f"{len(outcome.prices):,} test rows)."
+    ]
+    found = scaling.enough(
+        [row.documents or 0 for row in tuned],
+        np.stack([_errors(outcome, row) for row in tuned]),
+        _errors(outcome, factory),
+    )
+    if found and len(tuned) > 1:
+        said.append(
+            f"Enough: {found.documents:,} documents bring all but {scaling.MARGIN:.0%} of that "
+            f"gain in MAE (95 % interval {found.low:,} to {found.high:,}, among the sizes tried)."
+        )
+    elif len(tuned) > 1:
+        said.append("How many documents are enough cannot be said: no gain in MAE is established.")
+    return said
+
+
+def _errors(outcome: Outcome, row: Row) -> npt.NDArray[np.float64]:
+    """Absolute errors on the test rows, mean over seeds, shape (t,)."""
+    return np.asarray(np.abs(row.predictions - outcome.prices).mean(axis=0), np.float64)
+
+
+def _chosen(outcome: Outcome) -> str:
+    arm = outcome.best
+    if not arm.documents:
+        return (
+            "Validation chooses the factory encoder, which is what gets registered: "
+            "tuning did not pay."
+        )
+    return (
+        f"Validation chooses the encoder tuned on {arm.documents:,} documents (seed {arm.seed}) "
+        "for the registry."
+    )
+
+
+def _against_words(outcome: Outcome, tuned: Sequence[Row]) -> list[str]:
+    """Compare the largest arm with word counts, which cost nearly nothing."""
+    words, last = outcome.row("TF-IDF + SVD"), tuned[-1] if tuned else outcome.row("factory")
+    if not words or not last:
+        return []
+    mae = metrics.paired(outcome.prices, last.predictions, words.predictions)["mae"]
+    verdict = "beats" if mae.high < 0 else "loses to" if mae.low > 0 else "is not told apart from"
+    return [
+        f"The encoder {last.name if last.documents else 'as it came'} {verdict} word counts "
+        f"(TF-IDF) with the same search: MAE differs by {interval('mae', mae, sign=True)}."
+    ]
+
+
+def _doubts(outcome: Outcome) -> list[str]:
+    """State what a reader must know before believing the numbers."""
+    said = []
+    seeds = max(len(row.predictions) for row in outcome.rows)
+    if seeds < FEW_SEEDS:
+        said.append(
+            f"{seeds} seed{'s' if seeds > 1 else ''}: the intervals hold for this draw of masks "
+            "and order; small differences need more seeds to be established."
+        )
+    if outcome.finetune_on == "all":
+        said.append(
+            "Transductive: the encoder was tuned on the texts of the test rows too, so new texts "
+            "may fare worse."
+        )
+    said += [f.message + "." for f in outcome.prepared.findings if f.severity == "warning"]
+    return said
+
+
+def curve(outcome: Outcome, name: str) -> Figure:
+    """Draw one metric against the documents tuned on, with intervals and lines to compare with."""
+    with mpl.rc_context({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+        axes = figure.subplots()
+        points = [row for row in outcome.rows if row.documents is not None]
+        x = [row.documents or 0 for row in points]
+        scores = [row.scores[name] for row in points]
+        y = np.array([score.value for score in scores])
+        ends = np.array([[s.value - s.low for s in scores], [s.high - s.value for s in scores]])
+        axes.errorbar(x, y, yerr=np.abs(ends), fmt="o-", color=BLUE, capsize=3, label="fine-tuned")
+        for row, colour, style in _lines(outcome):
+            axes.axhline(row.scores[name].value, color=colour, ls=style, lw=1.5, label=row.name)
+        if outcome.ceiling:
+            ceiling = getattr(outcome.ceiling, name)
+            axes.axhline(ceiling, color=PURPLE, ls=":", lw=1.5, label="ceiling (all facts known)")
+        axes.set_xlabel("documents tuned on (0: the factory encoder)")
+        axes.set_ylabel(TITLES[name] + ("" if name.startswith("r2") else " (price units)"))
+        axes.set_title(f"{outcome.prepared.corpus.name}: {TITLES[name]} on the test part, 95 %")
+        axes.legend(frameon=False, fontsize=9, loc="best")
+    return figure
+
+
+def _lines(outcome: Outcome) -> list[tuple[Row, str, str]]:
+    """Choose what the curve is compared with; the median price would only stretch the axis."""
+    styles = {"factory": (ORANGE, "--"), "TF-IDF + SVD": (GREEN, "-.")}
+    return [(row, *styles[row.name]) for row in outcome.rows if row.name in styles]
+
+
+def actual(lines: Sequence[dict[str, Any]]) -> Figure:
+    """Draw predicted against true prices of the test rows, both on log axes."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    price = np.array([line["price"] for line in lines])
+    predicted = np.array([line["predicted"] for line in lines])
+    ends = [min(price.min(), predicted.min()), max(price.max(), predicted.max())]
+    axes.plot(ends, ends, color=GREY, lw=1, label="predicted = actual")
+    axes.loglog(price, predicted, ".", ms=4, alpha=0.4, color=BLUE)
+    axes.set_xlabel("actual price")
+    axes.set_ylabel("predicted price")
+    axes.legend(frameon=False)
+    return figure
+
+
+def parent_records(outcome: Outcome) -> Iterable[records.Record]:
+    """Say what a study found, in the form its own run keeps."""
+    for row in outcome.rows:
+        if row.documents is not None:
+            values = study.flat(row.scores) | {"validation_mae": row.validation_mae}
+            yield records.Metrics(values, step=row.documents)
+    yield records.Table("results.csv", results(outcome))
+    for name in ("r2", "mae", "medae"):
+        yield records.Figure(f"curve_{name}.png", curve(outcome, name))
+    yield records.Text("answer.md", answer(outcome))
+    yield records.Note(note(outcome))
+    yield from findings_records(outcome.prepared)
+
+
+def findings_records(prepared: study.Prepared) -> Iterable[records.Record]:
+    """List what the checks found, and every row of the source that was not used."""
+    rejected = [r._asdict() for r in prepared.corpus.rejected]
+    yield records.Table("rejected.jsonl", rejected)
+    lines = [
+        {
+            "check": finding.check,
+            "severity": finding.severity,
+            "count": finding.count,
+            "message": finding.message,
+            "examples": " | ".join(f"line {line}: {text}" for line, text in finding.examples),
+        }
+        for finding in prepared.findings
+    ]
+    yield records.Table("checks.csv", lines)
+
+
+def note(outcome: Outcome) -> str:
+    """Write the answer and the table for the run's page."""
+    loaded = outcome.prepared.corpus
+    return (
+        f"## {loaded.name}: is fine-tuning worth it?\n\n{answer(outcome)}\n\n"
+        f"{markdown_table(table(outcome))}\n\n"
+        f"Encoder {outcome.base}; corpus digest `{loaded.digest[:16]}`."
+    )
+
+
+def screen(outcome: Outcome, version: str) -> str:
+    """Write what the command ends with: the answer, the table, times, and what to do next."""
+    spent = "; ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in outcome.seconds.items())
+    return (
+        f"\n{answer(outcome)}\n\n{plain_table(table(outcome))}\n"
+        f"(95 % bootstrap intervals over {len(outcome.prices):,} test rows)\n\n"
+        f"{spent}\n"
+        f"Registered as bat-pricer version {version}, the champion. See runs: mlflow ui. "
+        "Serve it: mlflow models serve -m models:/bat-pricer@champion --env-manager local -p 5001"
+    )
+
+
+def evaluation_records(
+    evaluation: study.Evaluation, prepared: study.Prepared, protocol: str
+) -> Iterable[records.Record]:
+    """Add a figure and a note to what an evaluation keeps."""
+    lines = study.predictions_table(evaluation, prepared)
+    yield records.Figure("predicted_actual.png", actual(lines))
+    yield records.Note(f"```\n{evaluation_text(evaluation, prepared, protocol)}\n```")
+
+
+PROTOCOLS = {
+    "inductive": "the encoder was not tuned on any test text",
+    "transductive": "the encoder was tuned on test texts: new texts may fare worse",
+    "unknown": "nobody noted what the encoder was tuned on",
+}
+
+
+def evaluation_text(evaluation: study.Evaluation, prepared: study.Prepared, protocol: str) -> str:
+    """Write the scores of one pair for a person."""
+    test = prepared.rows("test")
+    scores = metrics.bootstrap(prepared.corpus.prices[test], evaluation.predictions[test])
+    lines = [[TITLES[name], interval(name, scores[name])] for name in metrics.NAMES]
+    return (
+        f"{plain_table(lines)}\n(95 % bootstrap intervals over {len(test):,} test rows; "
+        f"{protocol}: {PROTOCOLS[protocol]})"
+    )
+
+
+def tuning_text(tuned: study.TunedFolder, base: str, run_id: str) -> str:
+    """Write for a person how one tuning went and how to go on with its encoder."""
+    story = tuned.story
+    first, last = story["held_out"][0][1], story["held_out"][-1][1]
+    return (
+        f"{base} tuned on {story['documents']:,} documents ({story['tokens']:,} tokens, "
+        f"{story['steps']:,} steps, {study.tokens_per_second(story):,.0f} tokens/s).\n"
+        f"Held-out loss a masked token {first:.3f} → {last:.3f}. "
+        f"Reloaded, its embeddings differ by at most {story['reload_difference']:.1g}.\n"
+        f"Evaluate it: mlflow run . -e evaluate -P encoder=runs:/{run_id}/encoder"
+    )

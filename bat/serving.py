@@ -1,0 +1,58 @@
+"""The file that MLflow runs to load a pricer: models from code, no pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc import PythonModel
+
+from bat import pricer
+
+
+class PricerModel(PythonModel):  # type: ignore[misc]
+    """Answers a column of texts with a column of prices."""
+
+    def load_context(self, context: Any) -> None:
+        """Open the pair that was logged with this model."""
+        self.pricer = pricer.load(Path(context.artifacts["pricer"]))
+
+    # No type hints: with them MLflow's server refuses the dataframe forms of a request.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        """Predict one price for each row of the column ``text``."""
+        return pd.DataFrame({"price": self.pricer.predict(checked_texts(model_input))})
+
+
+def checked_texts(rows: Any) -> list[str]:
+    """Read the texts of a request, or refuse it with the number of the first bad row.
+
+    Raises:
+        MlflowException: no column ``text``, no row, or a text that is missing, no string or empty;
+            the server turns it into a status 400 without a stack trace.
+    """
+    if isinstance(rows, pd.DataFrame):
+        if "text" not in rows.columns:
+            raise _refusal("no column 'text'", "rows with the field 'text'")
+        rows = rows["text"]
+    texts = list(rows)
+    if not texts:
+        raise _refusal("no rows", "at least one text")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            missing = text is None or text != text  # the latter is NaN, pandas' other null
+            kind = "null" if missing else type(text).__name__
+            raise _refusal(f"row {number}: text is {kind}", "a string")
+        if not text.strip():
+            raise _refusal(f"row {number}: text is empty", "a string with words in it")
+    return texts
+
+
+def _refusal(got: str, expected: str) -> MlflowException:
+    return MlflowException(f"got {got}; expected {expected}", error_code=INVALID_PARAMETER_VALUE)
+
+
+mlflow.models.set_model(PricerModel())

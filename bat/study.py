@@ -1,0 +1,621 @@
+"""Arms of a study (subset size × seed): tune and evaluate what is missing, choose the best."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bat import (
+    auctions,
+    baselines,
+    checks,
+    cli,
+    corpus,
+    encoder,
+    metrics,
+    mlm,
+    pricer,
+    records,
+    regressor,
+    search,
+    units,
+)
+from bat.corpus import Corpus
+from bat.encoder import Encoder
+
+SANITY_TEXTS = 32
+SANITY_DIFFERENCE = 1e-5  # rounding of float32; a lost Normalize differs by far more
+HELD_OUT_TEXTS = 1_000  # more than fill the blocks of the held-out loss
+DIAGNOSTIC_ROWS = 500  # a 500 × 500 matrix of cosines is plenty for a mean
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus that has passed the checks, and what they found."""
+
+    corpus: Corpus
+    token_counts: npt.NDArray[np.int64]  # (n,), of the whole texts
+    findings: tuple[checks.Finding, ...]
+
+    def rows(self, part: str) -> npt.NDArray[np.int64]:
+        """Indices of one part's rows."""
+        return corpus.rows(self.corpus, part)
+
+
+@dataclass(frozen=True)
+class TunedFolder:
+    """A tuned encoder on disk with the story of its tuning (the fields of ``mlm.Tuned``)."""
+
+    folder: Path
+    story: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one set of features is worth: the regressor found on it, and its predictions."""
+
+    fitted: regressor.Regressor
+    found: Mapping[str, Any]  # settings, n_trees, smear, mae (cross-validated), seconds
+    trials: Sequence[Mapping[str, Any]]
+    predictions: Floats  # (n,), every row of the corpus
+    validation_mae: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One encoder of a study, evaluated."""
+
+    documents: int
+    seed: int
+    folder: Path
+    evaluation: Evaluation
+    seconds: Mapping[str, float]
+    facts: Mapping[str, float]  # metrics of the tuning and the embeddings
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result: an encoder size or a baseline, over all its seeds."""
+
+    name: str
+    documents: int | None  # None for a baseline
+    predictions: Floats  # (seeds, t) for the t test rows
+    scores: Mapping[str, metrics.Interval]
+    validation_mae: float
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a finished study has to say."""
+
+    prepared: Prepared
+    base: str
+    finetune_on: str
+    prices: Floats  # (t,), of the test rows
+    rows: Sequence[Row]  # factory first, then rising sizes, then baselines
+    best: Arm
+    ceiling: auctions.Ceiling | None
+    seconds: Mapping[str, float]
+
+    def row(self, name: str) -> Row | None:
+        """Find a line by its name."""
+        return next((row for row in self.rows if row.name == name), None)
+
+
+def prepare(
+    opened: Encoder,
+    data: str,
+    *,
+    text_column: str,
+    price_column: str,
+    group_column: str,
+    limit: int,
+) -> Prepared:
+    """Load a corpus and look for what could make its numbers untrue.
+
+    Raises:
+        InputError: the corpus cannot be used; the message says why.
+    """
+    loaded = corpus.load(
+        data,
+        text_column=text_column,
+        price_column=price_column,
+        group_column="" if group_column == "none" else group_column,
+        limit=limit,
+    )
+    checked, findings = checks.run(loaded)
+    counts = encoder.token_counts(opened, checked.texts)
+    findings += checks.long_texts(checked, counts, opened.max_tokens)
+    return Prepared(checked, counts, tuple(findings))
+
+
+def tuning_texts(prepared: Prepared, *, seed: int, finetune_on: str) -> list[str]:
+    """List the distinct texts to tune on, in the nested order of a seed."""
+    order = corpus.tuning_texts(prepared.corpus, seed=seed, finetune_on=finetune_on)
+    return [prepared.corpus.texts[index] for index in order]
+
+
+def held_out_texts(prepared: Prepared) -> list[str]:
+    """List texts for the loss on unseen text: of the validation part, which tuning never sees."""
+    return [prepared.corpus.texts[index] for index in prepared.rows("validation")[:HELD_OUT_TEXTS]]
+
+
+def tune(
+    base: Encoder,
+    texts: Sequence[str],
+    sizes: Sequence[int],
+    recipe: mlm.Recipe,
+    *,
+    held_out: Sequence[str],
+) -> dict[int, TunedFolder]:
+    """Tune one pass over the texts; encoders finished before, by the same inputs, are reused.
+
+    Args:
+        base: the factory encoder.
+        texts: in nested order.
+        sizes: rising, without 0.
+        recipe: of the tuning.
+        held_out: texts for the loss on unseen text.
+
+    Returns:
+        For each size the folder of its encoder.
+
+    Raises:
+        RuntimeError: a saved encoder does not reproduce the embeddings of the one in memory.
+    """
+    inputs = units.key(
+        base=base.digest,
+        texts=corpus.digest(texts[: sizes[-1]]),
+        held_out=corpus.digest(held_out),
+        sizes=list(sizes),
+        recipe=dataclasses.asdict(recipe),
+        precision=str(mlm.precision(recipe.precision)),
+        code=units.code(mlm),
+    )
+    names = {size: units.key(trunk=inputs, size=size) for size in sizes}
+    missing = [size for size in sizes if not units.folder("encoders", names[size]).exists()]
+    if missing:
+        checkpoint = units.home() / "trunks" / f"{inputs}.pt"
+        with cli.bar(
+            f"tuning, seed {recipe.seed}", mlm.work(base, texts, sizes, recipe, missing), "token"
+        ) as bar:
+            for tuned in mlm.finetune(
+                base,
+                texts,
+                sizes,
+                recipe,
+                held_out=held_out,
+                only=missing,
+                checkpoint=checkpoint,
+                progress=functools.partial(_show_loss, bar),
+            ):
+                seen = texts[: tuned.documents]
+                fill = functools.partial(_save_tuned, tuned, seen, texts[:SANITY_TEXTS])
+                units.build("encoders", names[tuned.documents], fill)
+        checkpoint.unlink(missing_ok=True)
+    return {size: _read_tuned(units.folder("encoders", names[size])) for size in sizes}
+
+
+def _show_loss(bar: Any, tokens: int, loss: Any) -> None:
+    bar.update(tokens)
+    bar.set_postfix_str(f"loss {float(loss):.3f}", refresh=False)
+
+
+def _save_tuned(tuned: mlm.Tuned, seen: Sequence[str], probe: Sequence[str], folder: Path) -> None:
+    """Save a tuned encoder, open it again, and see that it embeds as before."""
+    inside = folder / "encoder"
+    with encoder.quiet():
+        tuned.model.save_pretrained(str(inside))
+    (inside / encoder.SEEN_FILE).write_text(json.dumps(sorted(corpus.row_digests(seen))))
+    in_memory = Encoder(tuned.model, "", inside, "")
+    again = encoder.open_encoder(str(inside))
+    difference = np.abs(encoder.encode(in_memory, probe) - encoder.encode(again, probe)).max()
+    if not difference < SANITY_DIFFERENCE:
+        raise RuntimeError(
+            f"the encoder saved for {tuned.documents} documents differs from the one in memory by "
+            f"{difference:.2g} in its embeddings; expected less than {SANITY_DIFFERENCE}"
+        )
+    story = dataclasses.asdict(dataclasses.replace(tuned, model=None))
+    del story["model"]
+    story |= {"reload_difference": float(difference), "digest": again.digest}
+    (folder / "story.json").write_text(json.dumps(story))
+
+
+def _read_tuned(folder: Path) -> TunedFolder:
+    return TunedFolder(folder / "encoder", json.loads((folder / "story.json").read_text()))
+
+
+def embed(opened: Encoder, prepared: Prepared, what: str) -> encoder.Embeddings:
+    """Embed every row of the corpus, with a bar."""
+    texts = prepared.corpus.texts
+    distinct = len(set(texts))
+    with cli.bar(f"embedding, {what}", distinct, "text") as bar:
+        return encoder.embed(opened, texts, progress=bar.update)
+
+
+def evaluate(
+    features: npt.NDArray[np.float32], prepared: Prepared, *, trials: int, seed: int, what: str
+) -> Evaluation:
+    """Search settings and fit a regressor on the training rows, and predict all rows.
+
+    The search sees the training part alone; validation is kept for the choice between arms.
+    Finished before by the same inputs, it is read and not repeated.
+
+    Args:
+        features: float32, shape (n, d), a row for each of the corpus's.
+        prepared: the corpus.
+        trials: settings that the search tries.
+        seed: of the search's folds and sampler.
+        what: name on the bar.
+    """
+    unit = units.key(
+        features=hashlib.sha256(np.ascontiguousarray(features).data).hexdigest(),
+        corpus=prepared.corpus.digest,
+        order=corpus.digest(prepared.corpus.texts),
+        trials=trials,
+        seed=seed,
+        code=units.code(search, regressor),
+    )
+    fill = functools.partial(_evaluate, features, prepared, trials, seed, what)
+    folder = units.build("evaluations", unit, fill)
+    predictions = np.load(folder / "predictions.npy")
+    validation = prepared.rows("validation")
+    found = json.loads((folder / "found.json").read_text())
+    return Evaluation(
+        fitted=regressor.load(folder),
+        trials=found.pop("trials"),
+        found=found,
+        predictions=predictions,
+        validation_mae=float(
+            np.abs(predictions[validation] - prepared.corpus.prices[validation]).mean()
+        ),
+    )
+
+
+def _evaluate(
+    features: npt.NDArray[np.float32],
+    prepared: Prepared,
+    trials: int,
+    seed: int,
+    what: str,
+    folder: Path,
+) -> None:
+    train, prices = prepared.rows("train"), prepared.corpus.prices
+    began = time.monotonic()
+    with cli.bar(f"search, {what}", trials, "trial") as bar:
+        found = search.search(
+            np.ascontiguousarray(features[train]),
+            prices[train],
+            groups=prepared.corpus.text_ids[train],
+            trials=trials,
+            seed=seed,
+            progress=functools.partial(_show_trial, bar),
+        )
+    fitted = regressor.fit(
+        features[train],
+        prices[train],
+        found.settings,
+        n_trees=found.n_trees,
+        seed=seed,
+        smear=found.smear,
+    )
+    regressor.save(fitted, folder)
+    np.save(folder / "predictions.npy", fitted.predict(features))
+    kept = dataclasses.asdict(found) | {"seconds": time.monotonic() - began}
+    (folder / "found.json").write_text(json.dumps(kept, default=float))
+
+
+def _show_trial(bar: Any, done: int, total: int, best: float) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+    bar.set_postfix_str(f"best MAE {best:,.4g}", refresh=False)
+
+
+def diagnose(embeddings: npt.NDArray[np.float32]) -> dict[str, float]:
+    """Describe how embeddings fill their space; tuning by masked words tends to narrow it.
+
+    Returns:
+        ``mean_cosine`` between different rows, and ``effective_rank``: the exponential of the
+        entropy of the singular values' shares (Roy and Vetterli 2007).
+    """
+    rows = np.asarray(embeddings[:DIAGNOSTIC_ROWS], np.float64)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = rows @ rows.T
+    n = len(rows)
+    shares = np.linalg.svd(rows, compute_uv=False)
+    shares = shares[shares > 0] / shares.sum()
+    return {
+        "mean_cosine": float((cosines.sum() - np.trace(cosines)) / (n * (n - 1))),
+        "effective_rank": float(np.exp(-(shares * np.log(shares)).sum())),
+    }
+
+
+def run(
+    base: Encoder,
+    prepared: Prepared,
+    *,
+    sizes: Sequence[int],
+    seeds: Sequence[int],
+    trials: int,
+    recipe: mlm.Recipe,
+    schedule: str,
+    finetune_on: str,
+    with_baselines: Iterable[str],
+    tracker: records.Tracker,
+) -> Outcome:
+    """Run all arms and baselines of a study, each logged as a child as soon as it is done.
+
+    Args:
+        base: the factory encoder: the arm of 0 documents.
+        prepared: the corpus.
+        sizes: rising numbers of tuning documents; 0 is the factory encoder.
+        seeds: each draws its own order, masks and search.
+        trials: settings that each search tries.
+        recipe: of the tuning; its seed is replaced.
+        schedule: ``one_pass`` or ``independent``.
+        finetune_on: ``train`` or ``all``.
+        with_baselines: ``median`` or ``tfidf``.
+        tracker: takes the children's records.
+    """
+    seconds: dict[str, float] = {"tuning": 0.0, "embedding": 0.0, "search": 0.0, "baselines": 0.0}
+    arms = []
+    for seed in seeds:
+        texts = tuning_texts(prepared, seed=seed, finetune_on=finetune_on)
+        tuned = _tuned(
+            base,
+            texts,
+            [s for s in sizes if s],
+            dataclasses.replace(recipe, seed=seed),
+            schedule,
+            held_out_texts(prepared),
+        )
+        for documents in sizes:
+            arm = _arm(base, prepared, documents, seed, trials, tuned.get(documents))
+            arms.append(arm)
+            _log_arm(arm, prepared, finetune_on, tracker)
+            for stage, spent in arm.seconds.items():
+                seconds[stage] += spent
+    began = time.monotonic()
+    extra = [_baseline(name, prepared, trials, seeds[0], tracker) for name in with_baselines]
+    seconds["baselines"] = time.monotonic() - began
+    test = prepared.rows("test")
+    medians = prepared.corpus.medians
+    return Outcome(
+        prepared=prepared,
+        base=base.name,
+        finetune_on=finetune_on,
+        prices=prepared.corpus.prices[test],
+        rows=[*(_row(prepared, documents, arms) for documents in sizes), *extra],
+        best=best(arms),
+        ceiling=None if medians is None else auctions.ceiling(medians[test]),
+        seconds=seconds,
+    )
+
+
+def _tuned(
+    base: Encoder,
+    texts: Sequence[str],
+    sizes: Sequence[int],
+    recipe: mlm.Recipe,
+    schedule: str,
+    held_out: Sequence[str],
+) -> dict[int, TunedFolder]:
+    """Tune all sizes in one pass, or each by itself with the batch of the smallest."""
+    if not sizes:
+        return {}
+    if schedule == "one_pass":
+        return tune(base, texts, sizes, recipe, held_out=held_out)
+    count = mlm.blocks_a_step(mlm.pack(base, texts, sizes), recipe)
+    recipe = dataclasses.replace(recipe, blocks_a_step=count)
+    done: dict[int, TunedFolder] = {}
+    for size in sizes:
+        done |= tune(base, texts, [size], recipe, held_out=held_out)
+    return done
+
+
+def _arm(
+    base: Encoder,
+    prepared: Prepared,
+    documents: int,
+    seed: int,
+    trials: int,
+    tuned: TunedFolder | None,
+) -> Arm:
+    """Embed and evaluate one encoder."""
+    what = f"{documents:,}" if documents else "factory"
+    opened = encoder.open_encoder(str(tuned.folder)) if tuned else base
+    began = time.monotonic()
+    embeddings = embed(opened, prepared, what)
+    embedded = time.monotonic() - began
+    evaluation = evaluate(embeddings, prepared, trials=trials, seed=seed, what=what)
+    facts: dict[str, float] = diagnose(embeddings)
+    seconds = {"embedding": embedded, "search": evaluation.found["seconds"], "tuning": 0.0}
+    if tuned:
+        story = tuned.story
+        seconds["tuning"] = story["seconds"]
+        facts |= {
+            "tokens": story["tokens"],
+            "tokens_per_second": tokens_per_second(story),
+            "mlm_loss_held_out": story["held_out"][-1][1],
+            "reload_difference": story["reload_difference"],
+        }
+    return Arm(documents, seed, opened.folder, evaluation, seconds, facts)
+
+
+def _log_arm(arm: Arm, prepared: Prepared, finetune_on: str, tracker: records.Tracker) -> None:
+    """Log one arm as a child: the pair as models, its numbers, settings, and corpus."""
+    with tracker.child(f"documents={arm.documents} seed={arm.seed}") as child:
+        child.log(records.Params({"documents": arm.documents, "seed": arm.seed}))
+        child.log(records.Tags({"arm": "encoder", "finetune_on": finetune_on}))
+        child.log(records.Metrics({"documents": arm.documents, **arm.facts}))
+        for record in evaluation_records(arm.evaluation, prepared):
+            child.log(record)
+        child.log(records.EncoderModel("encoder", arm.folder))
+
+
+def evaluation_records(evaluation: Evaluation, prepared: Prepared) -> Iterable[records.Record]:
+    """Say what an evaluation found, in the form a run keeps."""
+    loaded, test = prepared.corpus, prepared.rows("test")
+    scores = metrics.bootstrap(loaded.prices[test], evaluation.predictions[test])
+    yield records.Metrics(flat(scores) | {"validation_mae": evaluation.validation_mae})
+    yield records.Metrics({"cv_mae": evaluation.found["mae"]})
+    settings = {f"regressor.{name}": value for name, value in evaluation.found["settings"].items()}
+    extra = {f"regressor.{name}": evaluation.found[name] for name in ("n_trees", "smear")}
+    yield records.Params(settings | extra)
+    yield records.Table("trials.csv", list(evaluation.trials))
+    yield records.Table("test_predictions.csv", predictions_table(evaluation, prepared))
+    yield records.Dataset(loaded.name, loaded.digest, loaded.texts, loaded.prices.tolist(), "study")
+    yield records.RegressorModel("regressor", evaluation.fitted.booster, evaluation.fitted.dim)
+
+
+def flat(scores: Mapping[str, metrics.Interval]) -> dict[str, float]:
+    """Name the value and the ends of each interval: r2, r2_low, r2_high and so on."""
+    return {
+        f"{name}{end}": value
+        for name, score in scores.items()
+        for end, value in (("", score.value), ("_low", score.low), ("_high", score.high))
+    }
+
+
+def predictions_table(evaluation: Evaluation, prepared: Prepared) -> list[dict[str, Any]]:
+    """List the test rows with their true and predicted prices."""
+    return [
+        {
+            "line": int(prepared.corpus.lines[row]),
+            "price": float(prepared.corpus.prices[row]),
+            "predicted": float(evaluation.predictions[row]),
+        }
+        for row in prepared.rows("test")
+    ]
+
+
+def _row(prepared: Prepared, documents: int, arms: Sequence[Arm]) -> Row:
+    """Put the seeds of one size together."""
+    test = prepared.rows("test")
+    mine = [arm for arm in arms if arm.documents == documents]
+    predictions = np.stack([arm.evaluation.predictions[test] for arm in mine])
+    stages = mine[0].seconds
+    return Row(
+        name=f"tuned on {documents:,}" if documents else "factory",
+        documents=documents,
+        predictions=predictions,
+        scores=metrics.bootstrap(prepared.corpus.prices[test], predictions),
+        validation_mae=float(np.mean([arm.evaluation.validation_mae for arm in mine])),
+        seconds={stage: sum(arm.seconds[stage] for arm in mine) for stage in stages},
+    )
+
+
+def _baseline(
+    name: str, prepared: Prepared, trials: int, seed: int, tracker: records.Tracker
+) -> Row:
+    """Evaluate one baseline, on the same rows and with the same search as the arms."""
+    loaded, train, test = prepared.corpus, prepared.rows("train"), prepared.rows("test")
+    validation = prepared.rows("validation")
+    began = time.monotonic()
+    label = {"median": "median price", "tfidf": "TF-IDF + SVD"}[name]
+    with tracker.child(f"baseline={name}") as child:
+        child.log(records.Tags({"arm": "baseline"}))
+        if name == "median":
+            predictions = baselines.median(loaded.prices, train)
+            scores = metrics.bootstrap(loaded.prices[test], predictions[test])
+            child.log(records.Metrics(flat(scores)))
+        else:
+            features = baselines.tfidf_svd(loaded.texts, train, seed=seed)
+            found = evaluate(features, prepared, trials=trials, seed=seed, what="TF-IDF")
+            predictions = found.predictions
+            for record in evaluation_records(found, prepared):
+                child.log(record)
+    return Row(
+        name=label,
+        documents=None,
+        predictions=predictions[None, test],
+        scores=metrics.bootstrap(loaded.prices[test], predictions[test]),
+        validation_mae=float(np.abs(predictions - loaded.prices)[validation].mean()),
+        seconds={"baselines": time.monotonic() - began},
+    )
+
+
+def best(arms: Sequence[Arm]) -> Arm:
+    """Choose the arm to serve by validation alone: the best size over its seeds, then the seed."""
+    sizes = {arm.documents for arm in arms}
+    mean = {
+        size: np.mean([arm.evaluation.validation_mae for arm in arms if arm.documents == size])
+        for size in sizes
+    }
+    chosen = min(sizes, key=lambda size: (mean[size], size))
+    mine = [arm for arm in arms if arm.documents == chosen]
+    return min(mine, key=lambda arm: (arm.evaluation.validation_mae, arm.seed))
+
+
+def register(outcome: Outcome, tracker: records.Tracker, *, study: str) -> str:
+    """Register the best pair as the champion; returns its version.
+
+    Args:
+        outcome: of the study.
+        tracker: of the study's run.
+        study: its run id.
+    """
+    arm, loaded = outcome.best, outcome.prepared.corpus
+    scores = outcome.row("factory" if not arm.documents else f"tuned on {arm.documents:,}")
+    assert scores is not None
+    unit = units.key(encoder=str(arm.folder), study=study)
+    fill = functools.partial(pricer.save, arm.folder, arm.evaluation.fitted)
+    folder = units.build("pricers", unit, fill)
+    tags = {
+        "study": study,
+        "arm": f"documents={arm.documents} seed={arm.seed}",
+        "base_model": outcome.base,
+        "corpus": loaded.name,
+        "corpus_digest": loaded.digest,
+        "finetune_on": outcome.finetune_on,
+        **{name: f"{s.value:.6g} [{s.low:.6g}, {s.high:.6g}]" for name, s in scores.scores.items()},
+    }
+    lines = "\n".join(f"- {name}: {value}" for name, value in tags.items())
+    return tracker.register(folder, tags, f"Encoder and regressor chosen by validation.\n\n{lines}")
+
+
+def tuning_records(tuned: TunedFolder, prepared: Prepared) -> Iterable[records.Record]:
+    """Say how one tuning went, in the form a run keeps, and hand over its encoder."""
+    story, loaded = tuned.story, prepared.corpus
+    for name, points in (("mlm_loss", story["losses"]), ("mlm_loss_held_out", story["held_out"])):
+        for step, loss in points:
+            yield records.Metrics({name: loss}, step=step)
+    yield records.Metrics(
+        {
+            "documents": story["documents"],
+            "tokens": story["tokens"],
+            "tokens_per_second": tokens_per_second(story),
+            "reload_difference": story["reload_difference"],
+        }
+    )
+    names = ("documents", "steps", "blocks_a_step", "head_warmed", "masked_only")
+    yield records.Params({name: story[name] for name in names})
+    yield records.Dataset(loaded.name, loaded.digest, loaded.texts, loaded.prices.tolist(), "tune")
+    yield records.EncoderModel("encoder", tuned.folder)
+
+
+def tokens_per_second(story: Mapping[str, Any]) -> float:
+    """Tokens, padding included, that a tuning took in a second of its own time."""
+    return float(story["tokens_trained"] / max(story["seconds"], 1e-9))
+
+
+def protocol(opened: Encoder, prepared: Prepared) -> str:
+    """Tell whether an encoder has seen test texts: inductive, transductive or unknown."""
+    seen = encoder.rows_seen(opened.folder)
+    if seen is None:
+        return "unknown"
+    test = corpus.row_digests([prepared.corpus.texts[row] for row in prepared.rows("test")])
+    return "transductive" if seen & set(test) else "inductive"

@@ -1,0 +1,94 @@
+"""Work units keyed by their inputs: run once, kept whole or not at all, shared between runs."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+
+def home() -> Path:
+    """Name the folder of caches and unfinished work: ``BAT_HOME``, else the user's cache."""
+    if chosen := os.environ.get("BAT_HOME"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bat"
+
+
+def key(**inputs: object) -> str:
+    """Name a unit by everything its result depends on: 32 hex digits, the same on every machine."""
+    text = json.dumps(inputs, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a machine that loses power, sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Let one process at a time do the work called ``name``; the others wait, then find it done."""
+    path = home() / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def folder(kind: str, unit: str) -> Path:
+    """Say where the finished folder of a unit is, or would be; it exists only when complete."""
+    return home() / kind / unit
+
+
+def build(kind: str, unit: str, fill: Callable[[Path], None]) -> Path:
+    """Fill the folder of a unit once; a folder half filled is never seen under its name.
+
+    Args:
+        kind: the sub-folder of ``home()``: one for each stage.
+        unit: what ``key`` returned.
+        fill: writes the files into the empty folder it is given.
+
+    Returns:
+        The finished folder.
+    """
+    done = folder(kind, unit)
+    with lock(f"{kind}-{unit}"):
+        if not done.exists():
+            draft = done.with_name(f".{unit}.{uuid.uuid4().hex[:8]}")
+            draft.mkdir(parents=True)
+            try:
+                fill(draft)
+                _sync(draft)
+                draft.rename(done)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+    return done
+
+
+def _sync(top: Path) -> None:
+    """Flush every file below a folder to the disk before its name is made good."""
+    for path in [*top.rglob("*"), top]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def code(*modules: ModuleType) -> str:
+    """Fingerprint modules, so that a unit made by older code is never taken for today's."""
+    sources = [Path(str(module.__file__)).read_bytes() for module in modules]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]

@@ -1,0 +1,70 @@
+"""``mlflow run . -e finetune``: tune one encoder on the bare texts of a corpus."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from bat import cli
+from bat.cli import option
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Tune an encoder by masked-language modelling; SentenceTransformer opens the result."""
+
+    data: str = option("auctions:4000", cli.DATA_HELP)
+    text_column: str = option("text", "column of the texts")
+    price_column: str = option("price", "column of the prices")
+    group_column: str = option("none", "rows with the same value here stay in one part")
+    limit: int = option(0, "use this many rows, chosen by hash; 0 for all")
+    base_model: str = option(cli.DEFAULT_ENCODER, cli.ENCODER_HELP)
+    documents: str = option("all", "how many of the training part: a count, a share, or all")
+    finetune_on: str = option("train", "train; or all, test texts included (transductive)")
+    mask_share: float = option(0.2, "share of the tokens that is masked")
+    learning_rate: float = option(1e-4, "highest learning rate")
+    passes: int = option(1, "times each document is seen")
+    seed: int = option(0, "of order and masks")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant."""
+        cli.check_range("limit", self.limit, 0)
+        cli.check_range("seed", self.seed, 0)
+        cli.check_range("passes", self.passes, 1, 100)
+        cli.check_range("mask_share", self.mask_share, 0.01, 0.9)
+        cli.check_range("learning_rate", self.learning_rate, 1e-8, 1.0)
+        cli.check_choice("finetune_on", self.finetune_on, ("train", "all"))
+
+
+def run(config: FinetuneConfig) -> None:
+    """Tune one encoder and log it with the story of its tuning."""
+    from bat import corpus, encoder, mlm, records, report, study, tracking
+
+    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
+    prepared = study.prepare(
+        base,
+        config.data,
+        text_column=config.text_column,
+        price_column=config.price_column,
+        group_column=config.group_column,
+        limit=config.limit,
+    )
+    texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)
+    share = "1.0" if config.documents == "all" else config.documents
+    size = corpus.parse_sizes(share, len(texts))[-1]
+    cli.check_range("documents", size, corpus.MIN_DOCUMENTS)
+    recipe = mlm.Recipe(
+        config.learning_rate, config.mask_share, passes=config.passes, seed=config.seed
+    )
+    with tracking.run("finetune") as tracker:
+        tracker.log(records.Params({f"config.{k}": v for k, v in asdict(config).items()}))
+        for record in report.findings_records(prepared):
+            tracker.log(record)
+        held_out = study.held_out_texts(prepared)
+        tuned = study.tune(base, texts, [size], recipe, held_out=held_out)[size]
+        for record in study.tuning_records(tuned, prepared):
+            tracker.log(record)
+    cli.say(report.tuning_text(tuned, base.name, tracker.run_id))
+
+
+if __name__ == "__main__":
+    cli.main(run, FinetuneConfig)

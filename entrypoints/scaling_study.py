@@ -1,0 +1,109 @@
+"""``mlflow run . -e scaling_study``: how many documents are enough, and does tuning pay at all?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from bat import cli
+from bat.cli import option
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Fine-tune an encoder on growing parts of a corpus and measure what each is worth."""
+
+    data: str = option("auctions:4000", cli.DATA_HELP)
+    text_column: str = option("text", "column of the texts")
+    price_column: str = option("price", "column of the prices")
+    group_column: str = option("none", "rows with the same value here stay in one part")
+    limit: int = option(0, "use this many rows, chosen by hash; 0 for all")
+    base_model: str = option(cli.DEFAULT_ENCODER, cli.ENCODER_HELP)
+    sizes: str = option(
+        "0,0.25,0.5,1.0", "documents to tune on: shares up to 1, counts; 0: factory"
+    )
+    seeds: int = option(1, "how many seeds; each repeats tuning and search")
+    seed: int = option(0, "the first seed: of order, masks and search, never of the parts")
+    trials: int = option(30, "settings that Optuna tries for each encoder")
+    mask_share: float = option(0.2, "share of the tokens that is masked")
+    learning_rate: float = option(1e-4, "highest learning rate of the tuning")
+    passes: int = option(1, "times each document is seen; above 1 needs schedule=independent")
+    schedule: str = option("one_pass", "one_pass (one trunk for all sizes) or independent")
+    finetune_on: str = option("train", "train; or all, test texts included (transductive)")
+    baselines: str = option("median,tfidf", "baselines beside the encoders; or none")
+    plan_only: bool = option(False, "print the plan and stop")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant."""
+        cli.check_range("limit", self.limit, 0)
+        cli.check_range("seeds", self.seeds, 1, 100)
+        cli.check_range("seed", self.seed, 0)
+        cli.check_range("trials", self.trials, 1, 1000)
+        cli.check_range("passes", self.passes, 1, 100)
+        cli.check_range("mask_share", self.mask_share, 0.01, 0.9)
+        cli.check_range("learning_rate", self.learning_rate, 1e-8, 1.0)
+        cli.check_choice("schedule", self.schedule, ("one_pass", "independent"))
+        cli.check_choice("finetune_on", self.finetune_on, ("train", "all"))
+        cli.names("baselines", self.baselines, ("median", "tfidf"))
+        if self.passes > 1 and self.schedule == "one_pass":
+            raise cli.InputError(
+                f"passes={self.passes} with schedule=one_pass",
+                "one pass, or schedule=independent",
+                "add schedule=independent: each size is then tuned by itself",
+            )
+
+
+def run(config: StudyConfig) -> None:
+    """Plan, run and report a study."""
+    from bat import corpus, encoder, mlm, plan, records, report, study, tracking
+
+    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
+    prepared = study.prepare(
+        base,
+        config.data,
+        text_column=config.text_column,
+        price_column=config.price_column,
+        group_column=config.group_column,
+        limit=config.limit,
+    )
+    texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)
+    sizes = corpus.parse_sizes(config.sizes, len(texts))
+    recipe = mlm.Recipe(config.learning_rate, config.mask_share, passes=config.passes)
+    baselines = cli.names("baselines", config.baselines, ("median", "tfidf"))
+    planned = plan.make(
+        base,
+        prepared,
+        texts,
+        sizes=sizes,
+        n_seeds=config.seeds,
+        trials=config.trials,
+        recipe=recipe,
+        schedule=config.schedule,
+        n_searches="tfidf" in baselines,
+    )
+    cli.say(plan.text(planned, prepared))
+    if config.plan_only:
+        return
+    with tracking.run("scaling_study") as tracker:
+        tracker.log(records.Params({f"config.{k}": v for k, v in asdict(config).items()}))
+        for record in report.findings_records(prepared):
+            tracker.log(record)
+        outcome = study.run(
+            base,
+            prepared,
+            sizes=sizes,
+            seeds=range(config.seed, config.seed + config.seeds),
+            trials=config.trials,
+            recipe=recipe,
+            schedule=config.schedule,
+            finetune_on=config.finetune_on,
+            with_baselines=baselines,
+            tracker=tracker,
+        )
+        for record in report.parent_records(outcome):
+            tracker.log(record)
+        version = study.register(outcome, tracker, study=tracker.run_id)
+    cli.say(report.screen(outcome, version))
+
+
+if __name__ == "__main__":
+    cli.main(run, StudyConfig)

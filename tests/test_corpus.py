@@ -1,0 +1,436 @@
+"""A corpus is read to the line, refused aloud, and split in a way that no later row changes."""
+
+import csv
+import gzip
+import json
+import random
+import re
+from collections import Counter
+from types import SimpleNamespace
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from bat import corpus
+from bat.cli import InputError
+
+N = 120  # rows of a small corpus: above the least number of texts
+
+
+def plain(n=N):
+    return [{"text": f"Car number {i}", "price": 100.0 + i} for i in range(n)]
+
+
+def jsonl(path, rows):
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    return packed(path, "".join(line + "\n" for line in lines).encode())
+
+
+def packed(path, content):
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return str(path)
+
+
+def loaded(tmp_path, rows, **settings):
+    return corpus.load(jsonl(tmp_path / "cars.jsonl", rows), **settings)
+
+
+def table(data):
+    """All that a row says, without regard to order."""
+    return sorted(zip(data.texts, data.prices, data.counts, data.parts, strict=True))
+
+
+# Reading
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])
+def test_every_kind_of_file_gives_the_same_corpus(tmp_path, kind, suffix):
+    rows, path = plain(), tmp_path / f"cars{kind}{suffix}"
+    if kind == ".jsonl":
+        jsonl(path, rows)
+    elif kind == ".csv":
+        text = "text,price\r\n" + "".join(f'"{r["text"]}",{r["price"]}\r\n' for r in rows)
+        packed(path, text.encode())
+    else:
+        sink = pa.BufferOutputStream()
+        parquet.write_table(pa.Table.from_pylist(rows), sink)
+        packed(path, sink.getvalue().to_pybytes())
+    data = corpus.load(str(path))
+    assert data.name == path.name
+    assert data.texts == [row["text"] for row in rows]
+    assert data.prices.tolist() == [row["price"] for row in rows]
+    assert data.lines.tolist() == list(range(2, N + 2) if kind == ".csv" else range(1, N + 1))
+    assert data.digest == loaded(tmp_path, rows).digest
+    assert (data.n_read, data.rejected, data.medians) == (N, (), None)
+
+
+def test_a_hub_data_set_reads_its_train_split(monkeypatch):
+    held = datasets.Dataset.from_list([{**row, "other": 1} for row in plain()])
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: {"me/cars": held}[name])
+    data = corpus.load("hf:me/cars")
+    assert (data.name, len(data.texts), data.lines[-1]) == ("hf:me/cars", N, N)
+    with pytest.raises(InputError, match="hf:me/cars without the column 'sum'"):
+        corpus.load("hf:me/cars", price_column="sum")
+
+
+def test_a_hub_that_does_not_answer_is_the_users_to_know(monkeypatch):
+    def refuse(name, split):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(InputError, match=r"hub did not give \(no network\)"):
+        corpus.load("hf:me/cars")
+
+
+def test_the_built_in_corpus_brings_its_medians_along(monkeypatch):
+    made = [SimpleNamespace(text=f"Car {i}", price=i + 1.0, median=i + 0.5) for i in range(N)]
+    monkeypatch.setattr(corpus.auctions, "documents", lambda n: made[:n])
+    data = corpus.load(f"auctions:{N}", limit=110)
+    assert data.name == f"auctions:{N}"
+    assert len(data.texts) == 110
+    assert data.medians.tolist() == (data.prices - 0.5).tolist()
+
+
+def test_csv_lines_are_those_on_which_records_start(tmp_path):
+    rows = [("Two\nlines", 5), ('A "quoted", one', 6)] + [(f"Car {i}", i + 1) for i in range(N)]
+    path = tmp_path / "cars.csv"
+    with path.open("w", newline="", encoding="utf-8-sig") as stream:
+        csv.writer(stream).writerows([("text", "price"), *rows])
+    content = path.read_bytes() + b"\r\nlast one,7\r\n"  # a blank line before it
+    data = corpus.load(packed(path, content))
+    assert data.texts[:2] == ["Two\nlines", 'A "quoted", one']
+    assert data.lines[:3].tolist() == [2, 4, 5]
+    assert data.lines[-1] == 1 + 2 + 1 + N + 2  # header, two-line record, quotes, cars, blank
+    assert data.n_read == N + 3
+
+
+def test_jsonl_lines_count_blank_and_bad_ones(tmp_path):
+    data = loaded(tmp_path, ["\ufeff" + json.dumps({"text": "a", "price": 1}), "", "{", *plain()])
+    assert data.lines[:3].tolist() == [1, 4, 5]
+    assert data.rejected == (corpus.Rejected(3, "not valid JSON", "{"),)
+    assert data.n_read == N + 2
+
+
+def test_columns_can_be_named(tmp_path):
+    rows = [{"title": row["text"], "sold": row["price"], "text": 7} for row in plain()]
+    data = loaded(tmp_path, rows, text_column="title", price_column="sold")
+    assert data.texts[5] == "Car number 5"
+
+
+# Bad rows
+
+BAD = {
+    "not a JSON object": "[1]",
+    "not valid JSON": '{"text": "a" "price": 1}',
+    "no field 'price'": {"text": "a"},
+    "no field 'text'": {"price": 1},
+    "text is not a string": {"text": 3, "price": 1},
+    "text is not valid Unicode": '{"text": "a\\ud800", "price": 1}',
+    "text is empty": {"text": " -\u00a0\n", "price": 1},
+    "price is missing": {"text": "a", "price": None},
+    "price is a string of spaces": {"text": "a", "price": " "},
+    "price has a currency": {"text": "a", "price": "$12,000"},
+    "price is true": {"text": "a", "price": True},
+    "price is a list": {"text": "a", "price": [1]},
+    "price is NaN": '{"text": "a", "price": NaN}',
+    "price is infinite": '{"text": "a", "price": Infinity}',
+    "price is huge": {"text": "a", "price": 1e300},
+    "price is a huge integer": {"text": "a", "price": 10**400},
+    "price is zero": {"text": "a", "price": 0},
+    "price is negative": {"text": "a", "price": "-5"},
+}
+REASONS = {
+    "price is a string of spaces": "price is missing",
+    "price has a currency": "not a plain number .write 12000.50: no currency",
+    "price is true": "price is not a number",
+    "price is a list": "price is not a number",
+    "price is NaN": "price is not a number",
+    "price is infinite": "price is infinite or above 1e.15",
+    "price is huge": "price is infinite or above 1e.15",
+    "price is a huge integer": "price is infinite or above 1e.15",
+    "price is zero": "price is not above zero",
+    "price is negative": "price is not above zero",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_row_is_listed_with_line_and_reason(tmp_path, kind):
+    data = loaded(tmp_path, [*plain(), BAD[kind]])
+    assert len(data.texts) == N
+    assert data.n_read == N + 1
+    ((line, reason, excerpt),) = data.rejected
+    assert line == N + 1
+    assert 0 < len(excerpt) <= corpus.EXCERPT
+    with pytest.raises(InputError, match=REASONS.get(kind, kind)):
+        loaded(tmp_path, plain() + [BAD[kind]] * 7)
+    with pytest.raises(InputError, match=re.escape(f"99 × {reason}")):
+        loaded(tmp_path, plain(1) + [BAD[kind]] * 99)
+
+
+@pytest.mark.parametrize("price", ["12000.50", " 12000.5 ", "1.20005e4", "+12000.5"])
+def test_a_string_that_is_a_plain_number_is_a_price(tmp_path, price):
+    assert loaded(tmp_path, [{"text": "a", "price": price}, *plain()]).prices[0] == 12000.5
+
+
+@pytest.mark.parametrize("price", ["1_000", "nan", "inf", "１２", "0x10", "12,5", "12 000", "."])
+def test_a_string_that_only_python_reads_as_a_number_is_none(tmp_path, price):
+    data = loaded(tmp_path, [{"text": "a", "price": price}, *plain()])
+    assert "not a plain number" in data.rejected[0].reason
+
+
+def test_five_per_cent_of_bad_rows_pass_and_one_more_stops(tmp_path):
+    bad = {"text": "a", "price": "$5"}
+    assert len(loaded(tmp_path, [*plain(190), *[bad] * 10]).rejected) == 10
+    message = (
+        r"cars.jsonl with 11 of 200 rows unusable: 10 × price is not a plain .*; "
+        r"1 × text is not a string\n    line 1: text is not a string: 5\n    line 191: .*'\$5'"
+    )
+    with pytest.raises(InputError, match=message):
+        loaded(tmp_path, [{"text": 5, "price": 1}, *plain(189), *[bad] * 10])
+
+
+def test_ragged_csv_rows_are_listed(tmp_path):
+    text = "text,price\na,1,2\nb\n" + "".join(f"Car {i},{i + 1}\n" for i in range(N))
+    data = corpus.load(packed(tmp_path / "cars.csv", text.encode() + b'"x"y,3\n'))
+    assert data.rejected == (
+        (2, "wrong number of fields", "fields: 3, in the header: 2"),
+        (3, "wrong number of fields", "fields: 1, in the header: 2"),
+        (N + 4, "broken CSV quotes", "',' expected after '\"'"),
+    )
+    assert data.n_read == N + 3
+
+
+# Whole files that cannot be read
+
+CSV = b"text,price\n" + b"".join(b"Car %d,%d\n" % (i, i + 1) for i in range(N))
+FILES = {
+    "empty.jsonl": (b"", "which holds no rows"),
+    "blank.jsonl": (b"\n\n", "which holds no rows"),
+    "empty.csv": (b"", "which holds no rows"),
+    "header.csv": (b"text,price\n", "which holds no rows"),
+    "cars.txt": (b"x", r"a file ending in .jsonl, .csv, .parquet \(also with .gz\)"),
+    "cars.gz": (b"x", r"a file ending in .jsonl"),
+    "utf16.csv": (CSV.decode().encode("utf-16"), "utf16.csv, UTF-16"),
+    "latin.csv": (CSV + "Citroën,5\n".encode("latin-1"), "latin.csv, not UTF-8 on line 122"),
+    "array.jsonl": (b'[{"text": "a", "price": 1}]', "one JSON value over the whole file"),
+    "pretty.jsonl": (b'{\n"text": "a",\n"price": 1\n}\n', "JSON Lines: one object on each line"),
+    "semicolon.csv": (CSV.replace(b",", b";"), "without the column 'text'\n.*found: 'text;price'"),
+    "named.csv": (CSV.replace(b"text", b"title"), r"found: 'title', 'price'\n.*text_column=..."),
+    "quote.csv": (CSV + b'"open,5\nCar,6\n', "record of line 122 is broken on line 123"),
+    "long.csv": (CSV + b'"' + b"x\n" * 70_000, "record of line 122 .*field larger than"),
+    "bad.jsonl.gz": (b"not gzip", "unreadable after 0 rows .Not a gzipped file"),
+    "cut.csv.gz": (gzip.compress(CSV * 9)[:-9], "unreadable after .* rows .Compressed file ended"),
+    "bad.parquet": (b"PAR1 no", "bad.parquet, unreadable after row 0"),
+    "few.csv": (b"".join(CSV.splitlines(True)[:100]), "99 distinct texts"),
+    "one.csv": (b"text,price\n" + b"".join(b"Car %d,5\n" % i for i in range(N)), "one price 5 "),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_cannot_be_used_says_why(tmp_path, name):
+    content, message = FILES[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        corpus.load(str(tmp_path / name))
+    assert "remedy" in str(caught.value)
+
+
+def test_what_is_no_file_says_why(tmp_path):
+    with pytest.raises(InputError, match="a folder"):
+        corpus.load(str(tmp_path))
+    with pytest.raises(InputError, match=r"no\.csv', which does not exist"):
+        corpus.load(str(tmp_path / "no.csv"))
+    for data in ("auctions:", "auctions:many", "auctions:99", "auctions:-5"):
+        with pytest.raises(InputError, match=f"data='{data}'.*\n.*auctions:N"):
+            corpus.load(data)
+
+
+def test_parquet_without_the_column(tmp_path):
+    parquet.write_table(pa.table({"title": ["a"], "price": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"without the column 'text'\n.*'title', 'price'"):
+        corpus.load(str(tmp_path / "a.parquet"))
+
+
+def test_settings_that_make_no_sense(tmp_path):
+    with pytest.raises(InputError, match="limit=99"):
+        loaded(tmp_path, plain(), limit=99)
+    with pytest.raises(InputError, match="both 'text'"):
+        loaded(tmp_path, plain(), price_column="text")
+
+
+# Repeats
+
+
+def test_same_text_same_price_is_one_row_counted(tmp_path):
+    rows = [
+        {"text": "Ｒed  CAR", "price": 5},  # full width R, two spaces
+        {"text": "red car", "price": 5.0},
+        {"text": " Red car\n", "price": 6},
+        *plain(),
+    ]
+    data = loaded(tmp_path, rows)
+    assert data.texts[:2] == ["Red car", "Red car"]  # first in code-point order of the three
+    assert data.prices[:2].tolist() == [5.0, 6.0]
+    assert data.counts[:3].tolist() == [2, 1, 1]
+    assert data.lines[:3].tolist() == [1, 3, 4]
+    assert data.text_ids[:4].tolist() == [0, 0, 1, 2]
+    assert data.parts[0] == data.parts[1]
+
+
+def test_digest_knows_rows_and_not_their_order(tmp_path):
+    rows = [*plain(), {"text": "Car number 3", "price": 103.0}]
+    data = loaded(tmp_path, rows)
+    mixed = loaded(tmp_path, random.Random(0).sample(rows, len(rows)))
+    assert data.digest == mixed.digest
+    assert table(data) == table(mixed)
+    assert data.digest != loaded(tmp_path, plain()).digest  # a count differs
+    rows[7] = {"text": rows[7]["text"], "price": 107.5}
+    assert data.digest != loaded(tmp_path, rows).digest
+    moved = np.where(data.parts == "test", "train", data.parts)
+    assert corpus.with_parts(data, moved).digest != data.digest
+    assert corpus.with_parts(data, data.parts).digest == data.digest
+
+
+# Parts
+
+
+def test_shares_of_the_parts(tmp_path):
+    n = 20_000
+    found = Counter(corpus.part_of(f"Car number {i}") for i in range(n))
+    for part, share in {"train": 0.64, "validation": 0.08, "calibration": 0.08}.items():
+        assert abs(found[part] / n - share) < 4 * (share * (1 - share) / n) ** 0.5
+    assert abs(found["test"] / n - 0.2) < 4 * (0.2 * 0.8 / n) ** 0.5
+    assert sum(found.values()) == n
+
+
+def test_parts_are_fixed_for_good():
+    # Made with part_of: another salt or normal form would change every user's test part.
+    others = {6: "calibration", 11: "test"}
+    assert [corpus.part_of(f"Car {i}") for i in range(12)] == [
+        others.get(i, "train") for i in range(12)
+    ]
+    assert corpus.part_of("CAR  ３ ") == corpus.part_of("car 3")
+
+
+def test_added_rows_move_none(tmp_path):
+    before = loaded(tmp_path, plain(1000))
+    after = loaded(tmp_path, [*plain(3000)[::-1], {"text": "Car number 5", "price": 1}])
+    parts = dict(zip(after.texts, after.parts, strict=True))
+    assert all(parts[t] == p for t, p in zip(before.texts, before.parts, strict=True))
+
+
+def test_rows_of_a_part(tmp_path):
+    data = loaded(tmp_path, plain(1000))
+    found = np.concatenate([corpus.rows(data, part) for part in corpus.PARTS])
+    assert sorted(found) == list(range(1000))
+    assert set(data.parts[corpus.rows(data, "test")]) == {"test"}
+    assert len(corpus.rows(data, corpus.ASIDE)) == 0
+    with pytest.raises(ValueError, match="got part 'tset', expected one of train"):
+        corpus.rows(data, "tset")
+
+
+def test_a_group_shares_a_part(tmp_path):
+    rows = [{**row, "seller": f"S{i % 60}"} for i, row in enumerate(plain(900))]
+    data = loaded(tmp_path, rows, group_column="seller")
+    for i in range(900):
+        assert data.parts[i] == corpus.part_of(f"S{i % 60}")
+    with pytest.raises(InputError, match=r"without any row in the .* part\n.*\n.*smaller groups"):
+        loaded(tmp_path, [{**row, "seller": "A"} for row in plain()], group_column="seller")
+    bad = loaded(tmp_path, [{"text": "a", "price": 1, "seller": " "}, *rows], group_column="seller")
+    assert bad.rejected[0].reason == "group is missing"
+
+
+def test_a_text_in_two_groups_stays_in_the_stricter_part(tmp_path):
+    sellers = {corpus.part_of(f"S{i}"): f"S{i}" for i in range(60)}
+    rows = [{**row, "seller": f"S{i % 60}"} for i, row in enumerate(plain(900))]
+    twice = [
+        {"text": "The same", "price": 5, "seller": sellers["train"]},
+        {"text": "the same", "price": 5, "seller": sellers["test"]},
+        {"text": "the same", "price": 6, "seller": sellers["train"]},
+        {"text": "the same", "price": 5, "seller": sellers["test"]},
+    ]
+    data = loaded(tmp_path, [*twice, *rows], group_column="seller")
+    assert data.parts[:3].tolist() == ["aside", "test", "aside"]
+    assert data.counts[:3].tolist() == [1, 2, 1]
+
+
+def test_limit_is_stable_nested_and_apart_from_the_parts(tmp_path):
+    small, large = (loaded(tmp_path, plain(4000), limit=n) for n in (1000, 2000))
+    assert len(small.texts) == 1000
+    assert set(small.texts) < set(large.texts)
+    assert small.lines.tolist() == sorted(small.lines)
+    assert small.text_ids.tolist() == list(range(1000))
+    share = (large.parts == "test").mean()
+    assert abs(share - 0.2) < 4 * (0.2 * 0.8 / 2000) ** 0.5  # a hash shared with parts gives 0
+    assert loaded(tmp_path, plain(4000)[::-1], limit=1000).digest == small.digest
+    more = set(loaded(tmp_path, plain(5000), limit=1000).texts)
+    assert more - {f"Car number {i}" for i in range(4000, 5000)} < set(small.texts)
+    assert loaded(tmp_path, plain(), limit=N + 1).digest == loaded(tmp_path, plain()).digest
+
+
+# Subsets
+
+
+def test_tuning_order_hangs_on_seed_and_text_alone(tmp_path):
+    rows = [*plain(600), {"text": "car number 5", "price": 1}]
+    data, mixed = loaded(tmp_path, rows), loaded(tmp_path, rows[::-1])
+    order = corpus.tuning_texts(data, seed=0)
+    texts = [data.texts[i] for i in order]
+    assert texts == [mixed.texts[i] for i in corpus.tuning_texts(mixed, seed=0)]
+    assert sorted(texts) == sorted({data.texts[i] for i in corpus.rows(data, "train")})
+    other = [data.texts[i] for i in corpus.tuning_texts(data, seed=1)]
+    assert texts != other
+    assert sorted(texts) == sorted(other)
+    fewer = loaded(tmp_path, plain(300))
+    kept = [fewer.texts[i] for i in corpus.tuning_texts(fewer, seed=0)]
+    assert [t for t in texts if t in set(kept)] == kept
+
+
+def test_tuning_on_all_texts_takes_each_once(tmp_path):
+    data = loaded(tmp_path, [*plain(600), {"text": "car number 5", "price": 1}])
+    assert sorted(corpus.tuning_texts(data, seed=0, finetune_on="all")) == list(range(600))
+    with pytest.raises(InputError, match="finetune_on='test'"):
+        corpus.tuning_texts(data, seed=0, finetune_on="test")
+
+
+def test_sizes_are_shares_or_counts():
+    assert corpus.parse_sizes("1.0, 0,0.25,0.5,0.1,2500,300", 10_000) == (
+        (0, 300, 1000, 2500, 5000, 10_000)
+    )
+    assert corpus.subset_size(1, 300) == 300
+    assert corpus.subset_size(256, 300) == 256
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ("0,1.5", r"a subset size of 1.5\n.*a share up to 1, or a whole"),
+        ("-1", "a subset size of -1\n"),
+        ("nan", "a subset size of nan\n"),
+        ("inf", "a subset size of inf\n"),
+        ("0,a", "got 'a' in sizes='0,a'\n"),
+        ("", "got '' in sizes=''\n"),
+        ("100", "which is 100 of 10,000 documents\n.*at least 256"),
+        ("0.01", "a subset size of 0.01, which is 100 of 10,000 documents"),
+        ("20000", "20,000 documents\n.*at most the 10,000 distinct texts"),
+    ],
+)
+def test_what_is_no_size_says_why(sizes, message):
+    with pytest.raises(InputError, match=message):
+        corpus.parse_sizes(sizes, 10_000)
+
+
+# Digests
+
+
+def test_digests():
+    assert corpus.digest(["ab", "c"]) != corpus.digest(["a", "bc"])
+    assert corpus.digest(["a", "b"]) != corpus.digest(["b", "a"])
+    assert len(corpus.digest([])) == 64
+    one, two, three = corpus.row_digests(["Red car", "red  CAR", "blue car"])
+    assert one == two != three
+    assert len(one) == 16

@@ -1,0 +1,243 @@
+"""Trees: the way from price to target and back, held-out rows, files."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import xgboost
+
+from bat import regressor
+from bat.regressor import Settings
+
+EVERY_AIM = [
+    (target, loss)
+    for target in ("price", "log_price")
+    for loss in ("squared", "absolute", "pseudo_huber")
+]
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    """Small trees on a busy machine wait for threads rather than work."""
+    monkeypatch.setattr(regressor, "cores", lambda: 1)
+
+
+def corpus(n=300, dim=6, seed=0):
+    """Log prices that follow the first two coordinates, 20 to 100,000."""
+    rng = np.random.default_rng(seed)
+    embeddings = rng.normal(size=(n, dim)).astype(np.float32)
+    return embeddings, np.exp(7 + embeddings[:, 0] + 0.5 * embeddings[:, 1])
+
+
+def fitted(settings=None, *, n_trees=30, seed=0, **more):
+    embeddings, prices = corpus()
+    chosen = settings or Settings()
+    return regressor.fit(embeddings, prices, chosen, n_trees=n_trees, seed=seed, **more)
+
+
+def folds(n=300):
+    embeddings, prices = corpus(n)
+    part = np.arange(n) % 3
+    return [
+        regressor.fold(embeddings, prices, np.flatnonzero(part != k), np.flatnonzero(part == k))
+        for k in range(3)
+    ]
+
+
+def test_a_single_split_learns_the_two_prices_there_are():
+    embeddings = np.repeat([[0.0], [1.0]], 50, axis=0)
+    prices = np.repeat([100.0, 400.0], 50)
+    exact = Settings(
+        max_depth=1, learning_rate=1, subsample=1, colsample_bytree=1, reg_lambda=0,
+        min_child_weight=0,
+    )  # fmt: skip
+    for target in regressor.TARGETS:
+        settings = dataclasses.replace(exact, target=target)
+        found = regressor.fit(embeddings, prices, settings, n_trees=1, seed=0)
+        assert found.predict([[0.0], [1.0]]) == pytest.approx([100, 400], rel=1e-5)
+
+
+@pytest.mark.parametrize(("target", "loss"), EVERY_AIM)
+def test_every_target_and_loss_learns_the_order_of_prices(target, loss):
+    embeddings, prices = corpus(200, seed=1)
+    found = fitted(Settings(target=target, loss=loss, reg_lambda=1), n_trees=60).predict(embeddings)
+    assert found.dtype == np.float64
+    assert np.corrcoef(np.argsort(np.argsort(found)), np.argsort(np.argsort(prices)))[0, 1] > 0.7
+    assert np.unique(found).size > 100  # an unscaled pseudo-Huber predicts one value
+
+
+def test_predictions_scale_with_the_currency():
+    embeddings, prices = corpus()
+    for target, loss in EVERY_AIM:
+        settings = Settings(target=target, loss=loss)
+        cents = regressor.fit(embeddings, prices * 128, settings, n_trees=10, seed=0)
+        units = regressor.fit(embeddings, prices, settings, n_trees=10, seed=0)
+        np.testing.assert_allclose(
+            cents.predict(embeddings), units.predict(embeddings) * 128, rtol=1e-4
+        )
+
+
+def test_no_prediction_is_below_the_smallest_training_price():
+    embeddings, prices = corpus()
+    settings = Settings(target="price", loss="squared", learning_rate=1, reg_lambda=0)
+    found = regressor.fit(embeddings, prices, settings, n_trees=50, seed=0)
+    far = found.predict(np.full((5, 6), -1e30, dtype=np.float32))
+    assert np.isfinite(far).all()
+    assert far.min() >= prices.min()
+    assert fitted(smear=1e-12).predict(embeddings).min() == prices.min()
+
+
+def test_prices_that_are_mostly_or_all_equal_are_learnt():
+    embeddings, _ = corpus()
+    for prices in (np.full(300, 5.0), np.r_[np.full(200, 5.0), np.full(100, 50.0)]):
+        found = regressor.fit(embeddings, prices, Settings(), n_trees=5, seed=0)
+        predictions = found.predict(embeddings)
+        assert np.isfinite(predictions).all()
+        assert predictions.min() >= 5
+
+
+def test_smearing_is_a_factor_that_the_caller_gives():
+    embeddings, _ = corpus()
+    plain, smeared = fitted().predict(embeddings), fitted(smear=1.5).predict(embeddings)
+    np.testing.assert_allclose(smeared, plain * 1.5)
+
+
+def test_duans_factor_is_the_mean_ratio():
+    assert regressor.duan([2, 6], [2, 2]) == 2  # ratios 1 and 3
+
+
+def test_same_seed_same_bits_other_seed_others():
+    embeddings, _ = corpus()
+    first, again, other = (fitted(seed=seed).predict(embeddings) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_folds_that_take_turns_on_threads_grow_the_same_trees(monkeypatch):
+    one = regressor.cross_validate(folds(), Settings(), seed=0, most_trees=40, patience=40)
+    monkeypatch.setattr(regressor, "cores", lambda: 3)
+    for _ in range(5):
+        many = regressor.cross_validate(folds(), Settings(), seed=0, most_trees=40, patience=40)
+        assert many.mae == one.mae
+
+
+def test_no_rows_no_prices():
+    assert fitted().predict(np.empty((0, 6))).shape == (0,)
+
+
+@pytest.mark.parametrize(("target", "loss"), EVERY_AIM)
+def test_a_saved_regressor_predicts_the_same_bits(tmp_path, target, loss):
+    embeddings, _ = corpus(50, seed=2)
+    found = fitted(Settings(target=target, loss=loss), smear=1.1)
+    regressor.save(found, tmp_path / "new")
+    loaded = regressor.load(tmp_path / "new")
+    assert (loaded.predict(embeddings) == found.predict(embeddings)).all()
+    assert (loaded.settings, loaded.scaling) == (found.settings, found.scaling)
+    assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".ubj", ".json"}
+
+
+def test_what_cannot_be_loaded_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no regressor in .*; expected regressor\.ubj"):
+        regressor.load(tmp_path)
+    regressor.save(fitted(), tmp_path)
+    values = tmp_path / regressor.VALUES_FILE
+    good = values.read_text()
+    values.write_text(good.replace('"n_trees": 30', '"n_trees": 29'))
+    with pytest.raises(ValueError, match=r"got \(30, 6\) trees and features"):
+        regressor.load(tmp_path)
+    values.write_text(good.replace("log_price", "logprice"))
+    with pytest.raises(ValueError, match="target='logprice'"):
+        regressor.load(tmp_path)
+    values.write_text(json.dumps([]))
+    with pytest.raises(ValueError, match="no regressor in"):
+        regressor.load(tmp_path)
+    values.write_text(good)
+    (tmp_path / regressor.TREES_FILE).write_bytes(b"{")
+    with pytest.raises(ValueError, match="no regressor in"):
+        regressor.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"target": "dollars"}, {"loss": "huber"}, {"learning_rate": 0}, {"subsample": 1.5},
+        {"colsample_bytree": -1}, {"reg_lambda": -1}, {"min_child_weight": -1}, {"max_depth": 0},
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))!r}"):
+        Settings(**wrong)
+
+
+def test_rows_that_cannot_be_learnt_from_are_refused():
+    embeddings, prices = corpus()
+    for rows, truth, message in [
+        (embeddings, prices[:-1], "one price a row"),
+        (embeddings[:0], prices[:0], "at least one row"),
+        (embeddings[0], prices[:6], r"expected shape \(n, dim\)"),
+        (np.where(embeddings > 1, np.nan, embeddings), prices, "all finite"),
+        (embeddings, -prices, "finite prices above 0"),
+        (embeddings, prices * np.inf, "finite prices above 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            regressor.fit(rows, truth, Settings(), n_trees=1, seed=0)
+    for more in ({"n_trees": 0}, {"smear": True}, {"smear": 0.0}, {"smear": np.nan}):
+        with pytest.raises(ValueError, match="positive factor"):
+            fitted(**more)
+    with pytest.raises(ValueError, match="got embeddings of width 5; expected 6"):
+        fitted().predict(np.zeros((2, 5)))
+
+
+@pytest.mark.parametrize("target", regressor.TARGETS)
+def test_cross_validation_equals_fitting_each_fold(target):
+    """Oracle: a regressor fitted to the training rows of the fold, and scored on the others."""
+    embeddings, prices = corpus()
+    settings = Settings(target=target)
+    found = regressor.cross_validate(folds(), settings, seed=0, most_trees=50, patience=20)
+    part, errors = np.arange(300) % 3, []
+    for k in range(3):
+        train, valid = part != k, part == k
+        alone = regressor.fit(
+            embeddings[train], prices[train], settings, n_trees=found.n_trees, seed=0
+        ).predict(embeddings[valid])
+        np.testing.assert_allclose(found.predictions[k], alone, rtol=1e-4)
+        errors.append(np.abs(alone - prices[valid]))
+    assert found.mae == pytest.approx(np.concatenate(errors).mean(), rel=1e-4)
+
+
+def test_cross_validation_stops_when_the_error_no_longer_falls():
+    embeddings, prices = corpus(120)
+    noise = np.random.default_rng(0).permutation(prices)
+    train, valid = np.arange(90), np.arange(90, 120)
+    fold = regressor.fold(embeddings, noise, train, valid)
+    found = regressor.cross_validate(
+        [fold], Settings(learning_rate=0.5), seed=0, most_trees=2000, patience=40
+    )
+    assert found.grown - found.n_trees >= 40
+    assert found.grown < 400
+
+
+def test_cross_validation_can_be_told_to_stop_and_trials_share_folds():
+    shared, seen = folds(), []
+    first = regressor.cross_validate(shared, Settings(), seed=0, most_trees=45, patience=99)
+    assert (first.grown, first.n_trees) == (45, 45)  # still falling, and no whole chunk
+
+    def stop(trees, mae):
+        seen.append((trees, mae))
+        return trees < 40
+
+    other = Settings(target="price", loss="pseudo_huber")
+    stopped = regressor.cross_validate(
+        shared, other, seed=0, most_trees=99, patience=99, go_on=stop
+    )
+    assert (stopped.grown, [trees for trees, _ in seen]) == (40, [20, 40])
+    assert seen[-1][1] == stopped.mae
+    again = regressor.cross_validate(shared, Settings(), seed=0, most_trees=45, patience=99)
+    assert again.mae == first.mae
+    assert all((a == b).all() for a, b in zip(again.predictions, first.predictions, strict=True))
+
+
+def test_the_device_is_one_that_xgboost_has():
+    assert regressor.device() in ("cpu", "cuda")
+    assert regressor.device() == "cpu" or xgboost.build_info()["USE_CUDA"]

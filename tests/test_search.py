@@ -1,0 +1,160 @@
+"""The search: folds by group, equal effort, equal results."""
+
+import warnings
+
+import numpy as np
+import optuna
+import pytest
+
+from bat import regressor, search
+
+TIME = "seconds"
+
+
+def corpus(n=240, dim=8, seed=0):
+    rng = np.random.default_rng(seed)
+    embeddings = rng.normal(size=(n, dim)).astype(np.float32)
+    noise = 0.3 * rng.normal(size=n)
+    return embeddings, np.exp(7 + embeddings[:, 0] + 0.5 * embeddings[:, 1] + noise)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A few trees are enough to see what the search does."""
+    monkeypatch.setattr(search, "SCREEN_TREES", 40)
+    monkeypatch.setattr(search, "SCREEN_WARMUP", 20)
+    monkeypatch.setattr(search, "FINAL_TREES", 60)
+
+
+def timeless(trials):
+    return [{name: value for name, value in row.items() if name != TIME} for row in trials]
+
+
+def test_groups_stay_in_one_fold_and_folds_are_equal():
+    groups = np.random.default_rng(0).integers(0, 40, size=400)
+    parts = search.assign_folds(groups, folds=4, seed=0)
+    assert all(np.unique(parts[groups == group]).size == 1 for group in range(40))
+    assert np.bincount(parts).tolist() == pytest.approx([100] * 4, abs=3)
+
+
+def test_rows_without_groups_are_dealt_out_evenly_and_by_seed():
+    parts = search.assign_folds(10, folds=4, seed=0)
+    assert sorted(np.bincount(parts)) == [2, 2, 3, 3]
+    assert (parts == search.assign_folds(10, folds=4, seed=0)).all()
+    assert (parts != search.assign_folds(10, folds=4, seed=1)).any()
+
+
+def test_one_large_group_leaves_no_fold_empty():
+    parts = search.assign_folds([0] * 90 + list(range(1, 11)), folds=4, seed=0)
+    assert sorted(np.bincount(parts)) == [3, 3, 4, 90]
+
+
+def test_the_held_out_rows_of_a_fold_share_no_group_with_the_others():
+    embeddings, prices = corpus()
+    groups = np.arange(240) // 2
+    parts = search.assign_folds(groups, folds=3, seed=0)
+    few, whole = search._divided(embeddings, prices, parts, seed=0)
+    assert few == whole[: search.SCREEN_FOLDS]  # small enough to share
+    group_of = dict(zip(prices.tolist(), groups.tolist(), strict=True))
+    for fold in whole:
+        train, valid = ({group_of[p] for p in x} for x in (fold.train_prices, fold.valid_prices))
+        assert not train & valid
+        assert len(train | valid) == 120
+
+
+def test_screening_of_a_large_corpus_takes_some_of_its_rows(monkeypatch):
+    monkeypatch.setattr(search, "SCREEN_ROWS", 50)
+    embeddings, prices = corpus()
+    few, whole = search._divided(embeddings, prices, search.assign_folds(240, folds=4, seed=0), 0)
+    assert [(fold.train_prices.size, fold.valid_prices.size) for fold in few] == [(50, 50)] * 2
+    assert [fold.train_prices.size for fold in whole] == [180] * 4
+    assert not set(few[0].train_prices) & set(whole[0].valid_prices)
+
+
+def test_equal_seeds_find_equal_things():
+    embeddings, prices = corpus()
+    first, again = (search.search(embeddings, prices, trials=8, seed=3) for _ in range(2))
+    assert timeless(first.trials) == timeless(again.trials)
+    assert (first.settings, first.n_trees, first.smear, first.mae) == (
+        again.settings, again.n_trees, again.smear, again.mae,
+    )  # fmt: skip
+    other = search.search(embeddings, prices, trials=8, seed=4)
+    assert timeless(other.trials) != timeless(first.trials)
+
+
+def test_every_embedding_starts_from_the_same_settings():
+    embeddings, prices = corpus()
+    for rows in (embeddings, np.random.default_rng(1).normal(size=(240, 3))):
+        trials = search.search(rows, prices, trials=4).trials
+        started = [
+            (f"{row['target']} {row['loss']}", *(row[name] for name in search.SEARCHED[1:]))
+            for row in trials[:4]
+        ]
+        assert tuple(started) == search.FIRST
+
+
+def test_the_table_tells_of_every_trial_and_progress_of_every_row():
+    embeddings, prices = corpus()
+    told = []
+    found = search.search(embeddings, prices, trials=12, progress=lambda *now: told.append(now))
+    assert [row["rung"] for row in found.trials] == ["screen"] * 12 + ["final"] * 2
+    assert [row["number"] for row in found.trials] == list(range(14))
+    assert [(done, total) for done, total, _ in told] == [(k + 1, 14) for k in range(14)]
+    assert told[11][2] == min(row["value"] for row in found.trials[:12])
+    assert {row["state"] for row in found.trials} <= {"complete", "pruned", "behind"}
+    assert all(row["n_trees"] <= row["grown"] and row["seconds"] >= 0 for row in found.trials)
+    best = min(found.trials[12:], key=lambda row: row["value"])
+    assert (best["n_trees"], best["max_depth"]) == (found.n_trees, found.settings.max_depth)
+    assert found.mae <= best["value"]
+
+
+def test_what_was_found_beats_the_median_and_fits():
+    embeddings, prices = corpus()
+    found = search.search(embeddings, prices, trials=6)
+    assert found.mae < 0.7 * np.mean(np.abs(prices - np.median(prices)))
+    fresh, truth = corpus(seed=1)
+    trees = regressor.fit(
+        embeddings, prices, found.settings, n_trees=found.n_trees, seed=0, smear=found.smear
+    )
+    assert np.mean(np.abs(trees.predict(fresh) - truth)) < 1.2 * found.mae
+
+
+def test_prices_that_do_not_follow_the_embedding_are_not_predicted():
+    embeddings, prices = corpus()
+    shuffled = np.random.default_rng(0).permutation(prices)
+    found = search.search(embeddings, shuffled, trials=6)
+    assert found.mae > 0.95 * np.mean(np.abs(prices - np.median(prices)))
+
+
+@pytest.mark.parametrize(("guess", "expected"), [(50.0, 2.0), (100.0, 1.0), (200.0, 0.5)])
+def test_smearing_is_chosen_by_the_held_out_error(guess, expected):
+    rows = np.zeros((20, 1), dtype=np.float32)
+    prices = np.full(20, 100.0)
+    fold = regressor.fold(rows, prices, np.arange(10), np.arange(10, 20))
+    mae = abs(100 - guess)
+    outcome = regressor.CrossValidated(5, mae, 5, [np.full(10, guess)])
+    log, plain = regressor.Settings(), regressor.Settings(target="price")
+    assert search._smearing([fold], outcome, log) == (expected, 0)
+    assert search._smearing([fold], outcome, plain) == (1.0, mae)
+
+
+def test_optuna_is_quiet_and_left_as_it_was(capfd):
+    before = optuna.logging.get_verbosity()
+    embeddings, prices = corpus(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search.search(embeddings, prices, trials=3)
+    assert capfd.readouterr() == ("", "")
+    assert optuna.logging.get_verbosity() == before
+
+
+def test_what_cannot_be_searched_is_refused():
+    embeddings, prices = corpus(40)
+    with pytest.raises(ValueError, match="got 2 groups and folds=4"):
+        search.search(embeddings, prices, groups=np.arange(40) % 2)
+    with pytest.raises(ValueError, match="got 39 groups for 40 rows"):
+        search.search(embeddings, prices, groups=np.arange(39))
+    with pytest.raises(ValueError, match="trials=0"):
+        search.search(embeddings, prices, trials=0)
+    with pytest.raises(ValueError, match="finite prices above 0"):
+        search.search(embeddings, -prices)
