@@ -800,7 +800,7 @@ PAPERS = {
         an ownership logbook @ 1955-1980 @ .01""",
     "Jaguar": """a Jaguar Daimler Heritage Trust certificate ~ a JDHT certificate @ 1961-1996 @ .04""",
     "any": """service records since new ~ a thick file of receipts ~ records dating back to delivery @ 1955-2013 @ .05
-        some recent invoices ~ a few recent receipts @ 1955-2013 @ .01
+        a stamped service booklet ~ its stamped maintenance booklet @ 1955-2013 @ .01
         an owner's manual @ 1955-2013
         the original window sticker ~ its Monroney @ 1975-2013 @ .03; a spare key @ 1972-2013
         a tool kit and jack ~ the tool roll @ 1955-1999 @ .02; manufacturer's literature @ 1955-2013
@@ -911,7 +911,7 @@ WHEEL_LINES = wordings("""{it} rides on {wheels} ~ {wheels} are fitted at all fo
 EQUIPMENT_LINES = wordings("""Equipment includes {items} ~ Features include {items}
         ~ {it} is equipped with {items}
     ~ Among the features are {items} ~ Highlights include {items}
-        ~ {it} was ordered with {items} ~ Appointments include {items}""")
+        ~ {it} comes with {items} ~ Appointments include {items}""")
 MILD_LINES = wordings("""Modifications are limited to {items}
         ~ {it} has been lightly modified with {items} ~ Period-style upgrades include {items}
     ~ Tasteful changes include {items} ~ Previous work included the fitment of {items}""")

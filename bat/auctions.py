@@ -315,7 +315,15 @@ def _gearbox(rng: random.Random, car: Car) -> str:
     if not car.manual:
         plain = f"self-shifting {speed or 'transmission'}"
         return _a(
-            rng.choice([name + " transmission", name, name, plain, f"two-pedal {speed} setup"])
+            rng.choice(
+                [
+                    name + " transmission",
+                    name,
+                    name,
+                    plain,
+                    f"two-pedal {speed or 'automatic'} setup",
+                ]
+            )
         )
     figure = f"{facts.ONES.index(speed.partition('-')[0])}-speed"
     kinds = [

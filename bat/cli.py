@@ -9,6 +9,7 @@ import math
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -44,19 +45,15 @@ def _truth(text: str) -> bool:
     return words[text.strip().lower()]
 
 
-def _reader(flag: str, kind: type) -> Callable[[str], Any]:
-    """Build the converter of one flag, whose error names the flag, the value and the type."""
-
-    def read(text: str) -> Any:
-        try:
-            return _truth(text) if kind is bool else kind(text)
-        except ValueError:
-            name = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
-            raise InputError(
-                f"{flag}={text!r}", name, f"give {flag} {name}, or leave it out for the default"
-            ) from None
-
-    return read
+def _read(flag: str, text: str, kind: type) -> Any:
+    """Convert the text of one flag; the error names the flag, the value and the type."""
+    try:
+        return _truth(text) if kind is bool else kind(text)
+    except ValueError:
+        name = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
+        raise InputError(
+            f"{flag}={text!r}", name, f"give {flag} {name}, or leave it out for the default"
+        ) from None
 
 
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
@@ -109,8 +106,9 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None) -> Confi
         SystemExit: ``--help`` was asked for, or a flag is unknown.
     """
     parser = argparse.ArgumentParser(
-        prog=f"mlflow run . -e {config_type.__module__.rpartition('.')[2]}",
+        prog=f"python -m entrypoints.{Path(sys.argv[0]).stem}",
         description=config_type.__doc__,
+        epilog=f"By MLflow: mlflow run . -e {Path(sys.argv[0]).stem} -P data=theirs.jsonl",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
@@ -118,12 +116,17 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None) -> Confi
     for field in dataclasses.fields(config_type):  # type: ignore[arg-type]
         parser.add_argument(
             f"--{field.name}",
-            type=_reader(field.name, kinds[field.name]),
             default=field.default,
             metavar=kinds[field.name].__name__.upper(),
             help=field.metadata["help"].replace("%", "%%"),
         )
-    return config_type(**vars(parser.parse_args(argv)))
+    given = vars(parser.parse_args(argv))
+    # Not by argparse's own ``type``: it would put its words in the place of ours.
+    values = {
+        name: _read(name, value, kinds[name]) if isinstance(value, str) else value
+        for name, value in given.items()
+    }
+    return config_type(**values)
 
 
 def say(text: str = "") -> None:

@@ -136,7 +136,7 @@ def _tree_rows(n: int, trials: int) -> float:
     a_fold = n * (search.FOLDS - 1) / search.FOLDS
     screen = trials * search.SCREEN_FOLDS * search.SCREEN_TREES * min(a_fold, search.SCREEN_ROWS)
     finals = math.ceil(trials / search.FINAL_SHARE) * search.FINAL_TREES
-    return TREES_USED * (screen + (finals + search.POLISH_TREES) * search.FOLDS * a_fold)
+    return TREES_USED * (screen + finals * search.FOLDS * a_fold)
 
 
 def text(plan: Plan, prepared: Prepared) -> str:

@@ -36,9 +36,12 @@ def fitted(settings=None, *, n_trees=30, seed=0, **more):
     return regressor.fit(embeddings, prices, chosen, n_trees=n_trees, seed=seed, **more)
 
 
-def folds(n=300):
-    embeddings, prices = corpus(n)
-    part = np.arange(n) % 3
+PART = np.repeat([0, 1, 2], [80, 60, 160])  # folds of unequal size
+
+
+def folds():
+    embeddings, prices = corpus()
+    part = PART
     return [
         regressor.fold(embeddings, prices, np.flatnonzero(part != k), np.flatnonzero(part == k))
         for k in range(3)
@@ -56,6 +59,14 @@ def test_a_single_split_learns_the_two_prices_there_are():
         settings = dataclasses.replace(exact, target=target)
         found = regressor.fit(embeddings, prices, settings, n_trees=1, seed=0)
         assert found.predict([[0.0], [1.0]]) == pytest.approx([100, 400], rel=1e-5)
+
+
+def test_trees_start_from_the_median_price():
+    embeddings, prices = corpus(299)
+    for target in regressor.TARGETS:
+        settings = Settings(target=target, learning_rate=1e-6)
+        found = regressor.fit(embeddings, prices, settings, n_trees=1, seed=0).predict(embeddings)
+        np.testing.assert_allclose(found, np.median(prices), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("target", "loss"), EVERY_AIM)
@@ -195,7 +206,7 @@ def test_cross_validation_equals_fitting_each_fold(target):
     embeddings, prices = corpus()
     settings = Settings(target=target)
     found = regressor.cross_validate(folds(), settings, seed=0, most_trees=50, patience=20)
-    part, errors = np.arange(300) % 3, []
+    part, errors = PART, []
     for k in range(3):
         train, valid = part != k, part == k
         alone = regressor.fit(
@@ -233,6 +244,8 @@ def test_cross_validation_can_be_told_to_stop_and_trials_share_folds():
     )
     assert (stopped.grown, [trees for trees, _ in seen]) == (40, [20, 40])
     assert seen[-1][1] == stopped.mae
+    fresh = regressor.cross_validate(folds(), other, seed=0, most_trees=40, patience=99)
+    assert fresh.mae == stopped.mae
     again = regressor.cross_validate(shared, Settings(), seed=0, most_trees=45, patience=99)
     assert again.mae == first.mae
     assert all((a == b).all() for a, b in zip(again.predictions, first.predictions, strict=True))

@@ -1,7 +1,5 @@
 """The search: folds by group, equal effort, equal results."""
 
-import warnings
-
 import numpy as np
 import optuna
 import pytest
@@ -79,7 +77,8 @@ def test_equal_seeds_find_equal_things():
         again.settings, again.n_trees, again.smear, again.mae,
     )  # fmt: skip
     other = search.search(embeddings, prices, trials=8, seed=4)
-    assert timeless(other.trials) != timeless(first.trials)
+    drawn = [[row["min_child_weight"] for row in found.trials[4:8]] for found in (first, other)]
+    assert not set(drawn[0]) & set(drawn[1])
 
 
 def test_every_embedding_starts_from_the_same_settings():
@@ -138,14 +137,28 @@ def test_smearing_is_chosen_by_the_held_out_error(guess, expected):
     assert search._smearing([fold], outcome, plain) == (1.0, mae)
 
 
-def test_optuna_is_quiet_and_left_as_it_was(capfd):
-    before = optuna.logging.get_verbosity()
+def test_optuna_is_quiet_and_left_as_it_was():
     embeddings, prices = corpus(60)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        search.search(embeddings, prices, trials=3)
-    assert capfd.readouterr() == ("", "")
-    assert optuna.logging.get_verbosity() == before
+    heard = []
+    optuna.logging.set_verbosity(optuna.logging.DEBUG)
+    search.search(
+        embeddings,
+        prices,
+        trials=3,
+        progress=lambda done, total, best: heard.append(optuna.logging.get_verbosity()),
+    )
+    assert heard[:3] == [optuna.logging.WARNING] * 3
+    assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def test_the_first_configuration_is_always_a_finalist():
+    ranked = [
+        (error, number, regressor.Settings(max_depth=number + 1))
+        for number, error in enumerate((9.0, 3.0, 1.0, 2.0))
+    ]
+    depths = [[each.max_depth for each in search._finalists(ranked, n)] for n in (1, 2, 4)]
+    assert depths == [[1], [3, 1], [3, 4, 2, 1]]
 
 
 def test_what_cannot_be_searched_is_refused():
