@@ -66,22 +66,25 @@ def open_encoder(base_model: str, *, name: str = "") -> Encoder:
 
     Args:
         base_model: hub id or folder.
-        name: how reports call it; ``base_model`` when empty (folder paths stay out of reports).
+        name: how reports call it; ``base_model`` when empty. Of a folder they say the last part.
 
     Raises:
         InputError: nothing opens there, or it is no encoder with exactly one transformer.
     """
     folder = _folder(base_model)
     _refuse_without_safetensors(base_model, folder)
-    with quiet():
+    # A pooler that the file lacks is drawn; drawn always alike, it does not change the digest.
+    with quiet(), torch.random.fork_rng():
         from sentence_transformers import SentenceTransformer
 
+        torch.manual_seed(0)
         try:
             model = SentenceTransformer(
                 str(folder),
                 device=str(device()),
                 trust_remote_code=False,
-                model_kwargs={"use_safetensors": True},
+                # float32 whatever the file holds: tuned weights must not be rounded on their way.
+                model_kwargs={"use_safetensors": True, "dtype": torch.float32},
             )
         except Exception as error:
             raise InputError(
@@ -94,7 +97,8 @@ def open_encoder(base_model: str, *, name: str = "") -> Encoder:
         config: Any = transformer(model).config
         model.max_seq_length = int(config.max_position_embeddings)
     model.eval()
-    shown = name or (Path(base_model).name if Path(base_model).is_dir() else base_model)
+    said = name or base_model
+    shown = Path(said).name if Path(said).is_dir() else said
     return Encoder(model=model, name=shown, folder=folder, digest=digest(model))
 
 
@@ -208,7 +212,9 @@ def digest(model: Any) -> str:
     sha = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        sha.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     sha.update(repr(list(model)).encode())
     sha.update(f"{model.max_seq_length} {_prompt(model)!r}".encode())
     sha.update(tokenizer_digest(model.tokenizer).encode())
@@ -273,7 +279,7 @@ def embed(
         float32, shape (n, dimension); row i belongs to ``texts[i]``.
 
     Raises:
-        ValueError: a text is empty, or a row is not finite (its index is named).
+        ValueError: a text is empty (its index is named), or a row is not finite.
     """
     _refuse_empty(texts)
     distinct = list(dict.fromkeys(texts))
@@ -342,7 +348,8 @@ def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) ->
             rows[batch] = _forward(encoder, [ids[index] for index in batch])
             bad = ~np.isfinite(rows[batch]).all(axis=1)
             if bad.any():
-                raise ValueError(f"the embedding of text {batch[int(bad.argmax())]} is not finite")
+                text = texts[batch[int(bad.argmax())]]
+                raise ValueError(f"the embedding of {text[:80]!r} is not finite")
             if number % 20 == 0:  # some seconds of work: what a killed run repeats at most
                 rows.flush()
                 units.write(note, str(number + 1).encode())

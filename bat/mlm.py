@@ -43,6 +43,7 @@ HELD_OUT_BLOCKS = 32
 HELD_OUT_SEED = 0  # the same masks whatever the run's seed, so that losses compare
 HELD_OUT_CHECKS = 5  # in the course of the trunk
 MAX_GRADIENT_NORM = 1.0  # the default of transformers.Trainer
+HEAD_SEED = 0
 HEAD_DOCUMENTS = 256  # the smallest size allowed, so every size has seen them
 HEAD_STEPS = 40
 HEAD_BLOCKS_A_STEP = 4
@@ -234,7 +235,8 @@ def _word_starts(tokenizer: Any) -> npt.NDArray[np.bool_]:
     """Tell for each id of the vocabulary whether a word starts there.
 
     WordPiece marks what continues a word (``##``); SentencePiece and byte-level BPE mark what
-    starts one (``▁``, ``Ġ``). A vocabulary with none of these has only whole words.
+    starts one (``▁``, ``Ġ``). A vocabulary with none of these has only whole words. Special tokens
+    count as starts, so that the first word of a text, unmarked in BPE, never joins the text before.
     """
     words = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     words = [word or "" for word in words]
@@ -244,7 +246,9 @@ def _word_starts(tokenizer: Any) -> npt.NDArray[np.bool_]:
         starts = [word.startswith(("▁", "Ġ")) for word in words]
     else:
         starts = [True] * len(words)
-    return np.asarray(starts)
+    found = np.asarray(starts)
+    found[tokenizer.all_special_ids] = True
+    return found
 
 
 def schedule(blocks: Blocks, sizes: Sequence[int], recipe: Recipe) -> Schedule:
@@ -301,7 +305,7 @@ def masked(blocks: Blocks, row: int, number: int, recipe: Recipe, tokenizer: Any
     if blocks.starts is None:
         positions = np.sort(random.permutation(free)[:wanted])
     else:
-        word = np.cumsum(blocks.starts[row][free])
+        word = np.cumsum(blocks.starts[row])[free]
         order = random.permutation(np.unique(word))
         sizes = np.bincount(word)[order]
         taken = order[: 1 + int(np.searchsorted(np.cumsum(sizes), wanted))]
@@ -385,7 +389,9 @@ def open_model(encoder: Encoder) -> tuple[Any, list[str]]:
     """
     from transformers import AutoModelForMaskedLM
 
-    with quiet():
+    # What a head lacks and cannot be an identity (ALBERT's is not square) is drawn, always alike.
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(HEAD_SEED)
         try:
             model, report = AutoModelForMaskedLM.from_pretrained(
                 _transformer_folder(encoder.folder),
@@ -602,7 +608,7 @@ def _take_step(run: _Run, size: int) -> None:
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
     made = [masked(run.blocks, row, number, run.recipe, run.tokenizer) for row in range(first, end)]
     count = sum(len(labels) for _, _, labels in made)
-    share = world / count  # gradients are averaged over processes, and shall be summed
+    share = world / max(1, count)  # gradients are averaged over processes, and shall be summed
     mine = made[rank::world]
     if not mine:  # more processes than blocks: take part in the exchange, add nothing
         mine, share = made[:1], 0.0
@@ -648,7 +654,8 @@ def _check_held_out(run: _Run) -> None:
         with torch.no_grad(), run.cast():
             total += float(summed_loss(run.model, batch, masked_only=run.masked_only))
         count += len(batch["labels"])
-    run.held_out.append((run.step, total / count))
+    if count:
+        run.held_out.append((run.step, total / count))
 
 
 def _finished(run: _Run, encoder: Encoder, index: int, size: int, *, head_warmed: bool) -> Tuned:
@@ -736,13 +743,14 @@ def tokens_per_second(encoder: Encoder, texts: Sequence[str], recipe: Recipe) ->
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
     rows = range(min(recipe.blocks_a_step or MAX_BLOCKS_A_STEP, len(blocks.tokens)))
     made = [masked(blocks, row, 0, recipe, tokenizer) for row in rows]
+    agrees = masked_only_agrees(model, made[0], tokenizer)
     began = 0.0
     for step in range(1 + TIMED_STEPS):
         if step == 1:  # the first one also sets up the machine's libraries
             began = time.monotonic()
         dtype = precision(recipe.precision)
         with torch.autocast(device().type, dtype, enabled=dtype != torch.float32):
-            loss = summed_loss(model, _batch(made, tokenizer), masked_only=True)
+            loss = summed_loss(model, _batch(made, tokenizer), masked_only=agrees)
         torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad()

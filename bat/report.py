@@ -227,6 +227,11 @@ def parent_records(outcome: Outcome) -> Iterable[records.Record]:
         if row.documents is not None:
             values = study.flat(row.scores) | {"validation_mae": row.validation_mae}
             yield records.Metrics(values, step=row.documents)
+    if outcome.ceiling:
+        law = outcome.ceiling
+        yield records.Metrics({f"ceiling_{name}": getattr(law, name) for name in metrics.NAMES})
+    loaded = outcome.prepared.corpus
+    yield records.Dataset(loaded.name, loaded.digest, loaded.texts, loaded.prices.tolist(), "study")
     yield records.Table("results.csv", results(outcome))
     for name in ("r2", "mae", "medae"):
         yield records.Figure(f"curve_{name}.png", curve(outcome, name))
@@ -304,11 +309,12 @@ def evaluation_text(evaluation: study.Evaluation, prepared: study.Prepared, prot
 def tuning_text(tuned: study.TunedFolder, base: str, run_id: str) -> str:
     """Write for a person how one tuning went and how to go on with its encoder."""
     story = tuned.story
-    first, last = story["held_out"][0][1], story["held_out"][-1][1]
+    losses = [loss for _, loss in story["held_out"] or story["losses"]]
+    kind = "Held-out" if story["held_out"] else "Training"
     return (
         f"{base} tuned on {story['documents']:,} documents ({story['tokens']:,} tokens, "
         f"{story['steps']:,} steps, {study.tokens_per_second(story):,.0f} tokens/s).\n"
-        f"Held-out loss a masked token {first:.3f} → {last:.3f}. "
+        f"{kind} loss a masked token {losses[0]:.3f} → {losses[-1]:.3f}. "
         f"Reloaded, its embeddings differ by at most {story['reload_difference']:.1g}.\n"
         f"Evaluate it: mlflow run . -e evaluate -P encoder=runs:/{run_id}/encoder"
     )

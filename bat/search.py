@@ -99,8 +99,8 @@ def search(
 
     Two rungs, whose cost is bounded in trees and rows, never in seconds, so that equal input and
     seed give an equal result: ``screen`` tries every configuration cheaply, ``final`` takes the
-    best tenth, the first configuration always among them, to all folds and rows. Folds, first configurations and budget depend on nothing but
-    the arguments: embeddings compare fairly.
+    best tenth to all folds and rows, the first configuration always among them. Folds, first
+    configurations and budget depend on nothing but the arguments: embeddings compare fairly.
 
     The number of trees is the one that is best for all folds together, not scaled up for the rows
     that a fold held out: the error is flat there, and fewer trees are the safer side.
@@ -129,7 +129,7 @@ def search(
             f"got {parts.size} groups for {truth.size} rows, trials={trials}; expected one group "
             "a row and at least one trial"
         )
-    finalists = math.ceil(trials / FINAL_SHARE)
+    finalists = min(trials, max(2, math.ceil(trials / FINAL_SHARE)))
     log = _Log([], trials + finalists, progress)
     few, whole = _divided(rows, truth, parts, seed)
     with _quiet_optuna():

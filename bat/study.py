@@ -38,6 +38,8 @@ SANITY_DIFFERENCE = 1e-5  # rounding of float32; a lost Normalize differs by far
 HELD_OUT_TEXTS = 1_000  # more than fill the blocks of the held-out loss
 DIAGNOSTIC_ROWS = 500  # a 500 × 500 matrix of cosines is plenty for a mean
 
+DERIVED = ("steps", "blocks_a_step", "head_warmed", "masked_only")  # told by the tuning itself
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -80,6 +82,7 @@ class Arm:
     documents: int
     seed: int
     folder: Path
+    story: Mapping[str, Any]  # of the tuning; empty for the factory encoder
     evaluation: Evaluation
     seconds: Mapping[str, float]
     facts: Mapping[str, float]  # metrics of the tuning and the embeddings
@@ -148,8 +151,10 @@ def tuning_texts(prepared: Prepared, *, seed: int, finetune_on: str) -> list[str
     return [prepared.corpus.texts[index] for index in order]
 
 
-def held_out_texts(prepared: Prepared) -> list[str]:
-    """List texts for the loss on unseen text: of the validation part, which tuning never sees."""
+def held_out_texts(prepared: Prepared, finetune_on: str) -> list[str]:
+    """List texts for the loss on unseen text, of the validation part; none if all are tuned on."""
+    if finetune_on == "all":
+        return []
     return [prepared.corpus.texts[index] for index in prepared.rows("validation")[:HELD_OUT_TEXTS]]
 
 
@@ -380,7 +385,7 @@ def run(
             [s for s in sizes if s],
             dataclasses.replace(recipe, seed=seed),
             schedule,
-            held_out_texts(prepared),
+            held_out_texts(prepared, finetune_on),
         )
         for documents in sizes:
             arm = _arm(base, prepared, documents, seed, trials, tuned.get(documents))
@@ -449,16 +454,20 @@ def _arm(
         facts |= {
             "tokens": story["tokens"],
             "tokens_per_second": tokens_per_second(story),
-            "mlm_loss_held_out": story["held_out"][-1][1],
             "reload_difference": story["reload_difference"],
         }
-    return Arm(documents, seed, opened.folder, evaluation, seconds, facts)
+        if story["held_out"]:
+            facts["mlm_loss_held_out"] = story["held_out"][-1][1]
+    return Arm(
+        documents, seed, opened.folder, tuned.story if tuned else {}, evaluation, seconds, facts
+    )
 
 
 def _log_arm(arm: Arm, prepared: Prepared, finetune_on: str, tracker: records.Tracker) -> None:
     """Log one arm as a child: the pair as models, its numbers, settings, and corpus."""
     with tracker.child(f"documents={arm.documents} seed={arm.seed}") as child:
-        child.log(records.Params({"documents": arm.documents, "seed": arm.seed}))
+        derived = {name: arm.story[name] for name in DERIVED if name in arm.story}
+        child.log(records.Params({"documents": arm.documents, "seed": arm.seed} | derived))
         child.log(records.Tags({"arm": "encoder", "finetune_on": finetune_on}))
         child.log(records.Metrics({"documents": arm.documents, **arm.facts}))
         for record in evaluation_records(arm.evaluation, prepared):
@@ -572,8 +581,11 @@ def register(outcome: Outcome, tracker: records.Tracker, *, study: str) -> str:
     scores = outcome.row("factory" if not arm.documents else f"tuned on {arm.documents:,}")
     assert scores is not None
     unit = units.key(encoder=str(arm.folder), study=study)
-    fill = functools.partial(pricer.save, arm.folder, arm.evaluation.fitted)
-    folder = units.build("pricers", unit, fill)
+
+    def fill(top: Path) -> None:
+        pricer.save(arm.folder, arm.evaluation.fitted, top / "pricer")
+
+    folder = units.build("pricers", unit, fill) / "pricer"
     tags = {
         "study": study,
         "arm": f"documents={arm.documents} seed={arm.seed}",
@@ -601,8 +613,7 @@ def tuning_records(tuned: TunedFolder, prepared: Prepared) -> Iterable[records.R
             "reload_difference": story["reload_difference"],
         }
     )
-    names = ("documents", "steps", "blocks_a_step", "head_warmed", "masked_only")
-    yield records.Params({name: story[name] for name in names})
+    yield records.Params({name: story[name] for name in ("documents", *DERIVED)})
     yield records.Dataset(loaded.name, loaded.digest, loaded.texts, loaded.prices.tolist(), "tune")
     yield records.EncoderModel("encoder", tuned.folder)
 

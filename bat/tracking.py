@@ -83,6 +83,7 @@ class MlflowTracker:
 @contextlib.contextmanager
 def run(name: str) -> Iterator[MlflowTracker]:
     """Open the run of an entry point: the project's own under ``mlflow run``, else a new one."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each file
     with _calm():
         adopted = os.environ.get("MLFLOW_RUN_ID")
         opened = mlflow.start_run() if adopted else mlflow.start_run(run_name=name)
@@ -162,6 +163,6 @@ def _written(name: str, frame: pd.DataFrame) -> str:
 @contextlib.contextmanager
 def _calm() -> Iterator[None]:
     """Hold back the libraries' hints: about types, table versions, and bars of saved shards."""
-    with warnings.catch_warnings(), encoder.quiet():
-        warnings.simplefilter("ignore")
+    # Recorded and forgotten: MLflow shows some of its own whatever the filters say.
+    with warnings.catch_warnings(record=True), encoder.quiet():
         yield

@@ -59,7 +59,7 @@ def run(config: FinetuneConfig) -> None:
         tracker.log(records.Params({f"config.{k}": v for k, v in asdict(config).items()}))
         for record in report.findings_records(prepared):
             tracker.log(record)
-        held_out = study.held_out_texts(prepared)
+        held_out = study.held_out_texts(prepared, config.finetune_on)
         tuned = study.tune(base, texts, [size], recipe, held_out=held_out)[size]
         for record in study.tuning_records(tuned, prepared):
             tracker.log(record)

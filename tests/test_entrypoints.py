@@ -1,0 +1,217 @@
+"""The three commands from end to end on a tiny encoder; MLflow, registry and pyfunc are real."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from bat import mlm, pricer, search, study, tracking
+from bat.cli import InputError
+from entrypoints import evaluate, finetune, scaling_study
+
+ALL = 322  # documents of the training part of auctions:500
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """What the command says to a person."""
+    said = []
+    monkeypatch.setattr("bat.cli.say", said.append)
+    return said
+
+
+def toy_study(tiny_folder, data, **changes):
+    settings = {
+        "base_model": str(tiny_folder),
+        "data": str(data),
+        "sizes": "0,256,1.0",
+        "trials": 2,
+    }
+    scaling_study.run(scaling_study.StudyConfig(**settings | changes))
+
+
+def files(client, run_id, folder=""):
+    return {item.path for item in client.list_artifacts(run_id, folder)}
+
+
+@pytest.fixture
+def studied(store, tiny_folder, lines):
+    toy_study(tiny_folder, "auctions:500")
+    runs = store.search_runs(["0"])
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    children = {run.info.run_name: run for run in runs if run is not parent}
+    return SimpleNamespace(client=store, parent=parent, children=children, lines=lines)
+
+
+def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypatch):
+    client, parent, children = studied.client, studied.parent, studied.children
+    arms = [f"documents={n} seed=0" for n in (0, 256, ALL)]
+    assert set(children) == {*arms, "baseline=median", "baseline=tfidf"}
+    assert all(run.info.status == "FINISHED" for run in [parent, *children.values()])
+
+    # the parent: the curve, the answer, the table
+    steps = [m.step for m in client.get_metric_history(parent.info.run_id, "r2")]
+    assert sorted(steps) == [0, 256, ALL]
+    wanted = {f"{name}{end}" for name in ("r2", "mae", "medae") for end in ("", "_low", "_high")}
+    assert wanted <= set(parent.data.metrics)
+    assert 0.5 < parent.data.metrics["ceiling_r2"] < 1
+    pictures = {f"curve_{name}.png" for name in ("r2", "mae", "medae")}
+    assert pictures | {"results.csv", "answer.md", "rejected.jsonl", "checks.csv"} <= files(
+        client, parent.info.run_id
+    )
+    table = pd.read_csv(client.download_artifacts(parent.info.run_id, "results.csv"))
+    assert table["arm"].tolist()[:3] == ["factory", "tuned on 256", f"tuned on {ALL}"]
+    assert parent.data.tags["mlflow.note.content"].startswith("## auctions:500")
+    assert parent.data.params["config.data"] == "auctions:500"
+    assert parent.inputs.dataset_inputs[0].dataset.name == "auctions:500"
+
+    # a child: its pair as models, its numbers and settings
+    child = children[f"documents={ALL} seed=0"]
+    assert child.data.params["documents"] == str(ALL)
+    assert child.data.metrics["documents"] == ALL
+    assert {"r2", "r2_low", "mae", "medae", "r2_log", "validation_mae"} <= set(child.data.metrics)
+    assert {"trials.csv", "test_predictions.csv"} <= files(client, child.info.run_id)
+    models = mlflow.search_logged_models(["0"], output_format="list")
+    names = sorted((m.name, m.source_run_id) for m in models if m.name != "pricer")
+    encoders = [children[name].info.run_id for name in arms]
+    trees = [*encoders, children["baseline=tfidf"].info.run_id]
+    assert names == sorted(
+        [("encoder", run) for run in encoders] + [("regressor", run) for run in trees]
+    )
+    assert child.inputs.dataset_inputs[0].dataset.digest == (
+        parent.inputs.dataset_inputs[0].dataset.digest
+    )
+
+    # the registry: one version, the arm that validation prefers
+    version = client.get_model_version_by_alias("bat-pricer", "champion")
+    assert str(version.version) == "1"
+    validation = {name: children[name].data.metrics["validation_mae"] for name in arms}
+    assert version.tags["arm"] == min(validation, key=validation.get)
+    assert version.tags["study"] == parent.info.run_id
+    assert len(version.tags["corpus_digest"]) == 64
+    assert version.tags["arm"] in version.description
+
+    # the pair: pyfunc, pricer and logged table agree, without pickle, from another folder
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    served = mlflow.pyfunc.load_model("models:/bat-pricer@champion")
+    prepared = study.prepare(
+        tracking_encoder(tiny_folder),
+        "auctions:500",
+        text_column="text",
+        price_column="price",
+        group_column="none",
+        limit=0,
+    )
+    test = prepared.rows("test")
+    texts = [prepared.corpus.texts[row] for row in test]
+    prices = served.predict(pd.DataFrame({"text": texts}))["price"].to_numpy()
+    best = children[version.tags["arm"]].info.run_id
+    logged = pd.read_csv(client.download_artifacts(best, "test_predictions.csv"))
+    np.testing.assert_allclose(prices, logged["predicted"], rtol=1e-4)
+    top = mlflow.artifacts.download_artifacts("models:/bat-pricer@champion")
+    np.testing.assert_array_equal(
+        pricer.load(next(Path(top).rglob("pricer"))).predict(texts), prices
+    )
+    assert (Path(tracking.resolve("models:/bat-pricer@champion")) / "modules.json").is_file()
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".pkl", ".pickle", ".joblib")]
+
+    # what the person at the terminal is told
+    assert "Plan for auctions:500" in studied.lines[0]
+    assert f"Fine-tuning on {ALL} documents" in studied.lines[-1]
+    assert "bat-pricer version 1" in studied.lines[-1]
+
+
+def tracking_encoder(folder):
+    from bat import encoder
+
+    return encoder.open_encoder(str(folder))
+
+
+def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkeypatch):
+    toy_study(tiny_folder, sales)
+
+    def never(*args, **kwargs):
+        raise AssertionError("work was done again")
+
+    monkeypatch.setattr(mlm, "finetune", never)
+    monkeypatch.setattr(search, "search", never)
+    toy_study(tiny_folder, sales)
+    runs = store.search_runs(["0"], "run_name LIKE 'documents=256%'")
+    assert len(runs) == 2
+    assert runs[0].data.metrics["mae"] == runs[1].data.metrics["mae"]
+    champion = store.get_model_version_by_alias("bat-pricer", "champion")
+    assert str(champion.version) == "2"
+
+
+def test_plan_only_leaves_nothing(store, tiny_folder, sales, lines):
+    toy_study(tiny_folder, sales, plan_only=True)
+    assert "in all" in lines[0]
+    assert store.search_runs(["0"]) == []
+
+
+def test_several_seeds_and_independent_tunings(store, tiny_folder, sales, lines):
+    toy_study(tiny_folder, sales, seeds=2, schedule="independent", sizes="0,256", baselines="none")
+    names = {run.info.run_name for run in store.search_runs(["0"])} - {"scaling_study"}
+    assert names == {f"documents={n} seed={s}" for n in (0, 256) for s in (0, 1)}
+    assert "2 seeds: the intervals hold" in lines[-1]
+
+
+def test_finetune_then_evaluate(store, tiny_folder, sales, lines):
+    finetune.run(
+        finetune.FinetuneConfig(data=str(sales), base_model=str(tiny_folder), documents="260")
+    )
+    run = store.search_runs(["0"])[0]
+    assert run.data.params["documents"] == "260"
+    assert run.data.metrics["reload_difference"] < 1e-5
+    losses = [m.value for m in store.get_metric_history(run.info.run_id, "mlm_loss_held_out")]
+    assert losses[-1] < losses[0]
+    address = f"runs:/{run.info.run_id}/encoder"
+    assert address in lines[-1]
+
+    evaluate.run(evaluate.EvaluateConfig(encoder=address, data=str(sales), trials=2))
+    run = store.search_runs(["0"])[0]
+    assert run.data.tags["protocol"] == "inductive"
+    assert "predicted_actual.png" in files(store, run.info.run_id)
+    assert "R²" in lines[-1]
+
+
+def test_an_encoder_that_saw_test_texts_is_labelled(store, tiny_folder, sales, lines):
+    finetune.run(
+        finetune.FinetuneConfig(data=str(sales), base_model=str(tiny_folder), finetune_on="all")
+    )
+    tuned = store.search_runs(["0"])[0].info.run_id
+    settings = {"data": str(sales), "trials": 1}
+    evaluate.run(evaluate.EvaluateConfig(encoder=f"runs:/{tuned}/encoder", **settings))
+    assert store.search_runs(["0"])[0].data.tags["protocol"] == "transductive"
+    evaluate.run(evaluate.EvaluateConfig(encoder=str(tiny_folder), **settings))
+    assert store.search_runs(["0"])[0].data.tags["protocol"] == "unknown"
+
+
+def test_an_unknown_address_is_a_message(store):
+    with pytest.raises(InputError, match="which the tracking store does not have"):
+        tracking.resolve("runs:/0123456789abcdef0123456789abcdef/encoder")
+    with pytest.raises(InputError, match="which the tracking store does not have"):
+        tracking.resolve("models:/none@champion")
+
+
+def test_bad_rows_are_listed_with_their_lines(store, tiny_folder, sales, tmp_path, lines):
+    rows = sales.read_text().splitlines()
+    rows[4] = '{"text": "no price"}'
+    rows[9] = "{broken"
+    path = tmp_path / "theirs.jsonl"
+    path.write_text("\n".join(rows))
+    evaluate.run(evaluate.EvaluateConfig(encoder=str(tiny_folder), data=str(path), trials=1))
+    run = store.search_runs(["0"])[0]
+    logged = store.download_artifacts(run.info.run_id, "rejected.jsonl")
+    rejected = [json.loads(line) for line in Path(logged).read_text().splitlines()]
+    assert [(row["line"], row["reason"][:14]) for row in rejected] == [
+        (5, "no field 'pric"),
+        (10, "not valid JSON"),
+    ]

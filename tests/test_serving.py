@@ -1,0 +1,73 @@
+"""What a request may hold, and what it is told otherwise."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+from bat import pricer, regressor, serving
+
+
+def test_the_forms_of_a_request_give_the_same_texts():
+    wanted = ["a car", "a boat"]
+    assert serving.checked_texts(pd.DataFrame({"text": wanted})) == wanted
+    assert serving.checked_texts(pd.Series(wanted)) == wanted
+    assert serving.checked_texts(wanted) == wanted
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (pd.DataFrame({"text": ["fine", ""]}), "row 1: text is empty"),
+        (pd.DataFrame({"text": ["fine", " \n"]}), "row 1: text is empty"),
+        (pd.DataFrame({"text": [None, "fine"]}), "row 0: text is null"),
+        (pd.DataFrame({"text": ["fine", float("nan")]}), "row 1: text is null"),
+        (pd.DataFrame({"text": ["fine", 5]}, dtype=object), "row 1: text is int"),
+        (pd.DataFrame({"text": [["fine"]]}), "row 0: text is list"),
+        (pd.DataFrame({"words": ["fine"]}), "no column 'text'"),
+        ([], "no rows"),
+    ],
+)
+def test_a_bad_request_is_the_callers_mistake(rows, message):
+    with pytest.raises(MlflowException, match=message) as refused:
+        serving.checked_texts(rows)
+    assert refused.value.get_http_status_code() == 400
+    assert "expected" in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, tiny_folder, tiny, texts):
+    """A fitted pair, and its folder."""
+    from bat import encoder
+
+    prices = np.array([1000.0 + 10 * len(text) for text in texts])
+    embeddings = encoder.encode(tiny, texts)
+    fitted = regressor.fit(embeddings, prices, regressor.Settings(), n_trees=20, seed=0)
+    folder = tmp_path_factory.mktemp("pricers") / "pricer"
+    pricer.save(tiny_folder, fitted, folder)
+    return pricer.Pricer(tiny, fitted), folder
+
+
+def test_a_pricer_is_its_encoder_then_its_regressor(pair, texts):
+    from bat import encoder
+
+    made, folder = pair
+    wanted = made.regressor.predict(encoder.encode(made.encoder, texts[:50]))
+    np.testing.assert_array_equal(pricer.load(folder).predict(texts[:50]), wanted)
+
+
+def test_a_price_does_not_hang_on_the_texts_beside_it(pair, texts):
+    made, _ = pair
+    together = made.predict(texts[:20])
+    alone = [made.predict([text])[0] for text in texts[:20]]
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+def test_threads_may_share_a_pricer(pair, texts):
+    from concurrent.futures import ThreadPoolExecutor
+
+    made, _ = pair
+    wanted = made.predict(texts[:64])
+    with ThreadPoolExecutor(6) as pool:
+        chunks = list(pool.map(lambda at: made.predict(texts[at : at + 8]), range(0, 64, 8)))
+    np.testing.assert_allclose(np.concatenate(chunks), wanted, rtol=1e-4)

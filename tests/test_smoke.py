@@ -1,0 +1,123 @@
+"""Slow: the commands as a user types them, with the real MiniLM, and a served pair over HTTP."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+READY_SECONDS = 120
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project in which a small study has run, with MLflow's default store."""
+    copy = tmp_path_factory.mktemp("clone")
+    for part in ("bat", "entrypoints"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("MLproject", "conda.yaml", "requirements.txt"):
+        shutil.copy(ROOT / part, copy)
+    home = tmp_path_factory.mktemp("home")
+    paths = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"BAT_HOME": str(home), "PATH": paths}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = "mlflow run . -e scaling_study --env-manager local -P data=auctions:450"
+    done = subprocess.run(
+        [*command.split(), "-P", "sizes=0,1.0", "-P", "trials=3"],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return copy, environment, done.stdout + done.stderr
+
+
+def test_a_study_ends_with_an_answer_and_a_table(project):
+    _, _, said = project
+    assert "Plan for auctions:450" in said
+    assert "Fine-tuning on " in said
+    assert "ceiling (all facts known)" in said
+    assert "TF-IDF + SVD" in said
+    assert "Registered as bat-pricer version 1" in said
+
+
+@pytest.fixture(scope="module")
+def server(project):
+    """The address of the served champion."""
+    copy, environment, _ = project
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = f"mlflow models serve -m models:/bat-pricer@champion --env-manager local -p {port}"
+    process = subprocess.Popen(
+        command.split(),
+        cwd=copy,
+        env=environment | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(READY_SECONDS):
+        try:
+            urllib.request.urlopen(f"{address}/ping").read()
+            break
+        except OSError:
+            time.sleep(1)
+    yield address
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+
+
+def post(address, body):
+    request = urllib.request.Request(
+        f"{address}/invocations",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, json.loads(refused.read())
+
+
+TEXT = "This 1990 Mazda Miata shows 41k miles and has a five-speed manual gearbox."
+
+
+def test_the_forms_of_a_request_get_one_price(server):
+    bodies = [
+        {"dataframe_records": [{"text": TEXT}]},
+        {"dataframe_split": {"columns": ["text"], "data": [[TEXT]]}},
+        {"inputs": [{"text": TEXT}]},
+        {"inputs": {"text": [TEXT]}},
+    ]
+    answers = [post(server, body) for body in bodies]
+    assert answers[0][0] == 200
+    assert answers[0][1]["predictions"][0]["price"] > 0
+    assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("", "text is empty"), (None, "text is null"), (5, "text is int"), ([TEXT], "text is list")],
+)
+def test_a_bad_text_gets_its_row_and_no_stack_trace(server, text, reason):
+    status, body = post(server, {"dataframe_records": [{"text": TEXT}, {"text": text}]})
+    assert status == 400
+    assert f"row 1: {reason}" in body["message"]
+    assert "Traceback" not in json.dumps(body)
+    assert "stack_trace" not in body
