@@ -243,14 +243,6 @@ def subset_size(size: float, available: int) -> int:
     return documents
 
 
-def digest(texts: Iterable[str]) -> str:
-    """Fingerprint texts as they are spelt and in their order: 64 hexadecimal characters."""
-    total = hashlib.sha256()
-    for text in texts:
-        total.update(hashlib.sha256(text.encode()).digest())
-    return total.hexdigest()
-
-
 def row_digests(texts: Iterable[str]) -> list[str]:
     """Fingerprint each text, equal for the same text, so that an encoder can say what it saw.
 

@@ -319,10 +319,7 @@ def _ids(encoder: Encoder, texts: list[str]) -> list[list[int]]:
 
 def _cached(encoder: Encoder, texts: list[str], progress: Progress) -> Embeddings:
     """Read the embeddings of distinct texts from their file, making it first if need be."""
-    sha = hashlib.sha256()
-    for text in texts:
-        sha.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    unit = units.key(encoder=encoder.digest, texts=sha.hexdigest(), device=device().type)
+    unit = units.key(encoder=encoder.digest, texts=units.digest(texts), device=device().type)
     path = units.home() / "embeddings" / f"{unit}.npy"
     with units.lock(f"embeddings-{unit}"):
         if path.exists():

@@ -177,7 +177,7 @@ def pack(
     length = min(encoder.max_tokens, MAX_BLOCK_TOKENS)
     used = texts[: sizes[-1]]
     unit = units.key(
-        texts=units.key(texts=list(used)),
+        texts=units.digest(used),
         sizes=list(sizes),
         tokenizer=tokenizer_digest(encoder.model.tokenizer),
         length=length,

@@ -46,7 +46,7 @@ def results(outcome: Outcome) -> list[dict[str, Any]]:
         line |= study.flat(row.scores)
         if factory and row is not factory:
             against = metrics.paired(outcome.prices, row.predictions, factory.predictions)
-            line |= {f"{name}_minus_factory": v for name, v in study.flat(against).items()}
+            line |= study.flat({f"{name}_minus_factory": v for name, v in against.items()})
         lines.append(line | {f"{stage}_seconds": s for stage, s in row.seconds.items()})
     return lines
 

@@ -9,6 +9,7 @@ supported is refused in words. Only numpy and scipy.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ GRID = 40  # starts of the shape, evenly in its logarithm: steps of some 10 %
 GOLDEN_STEPS = 32  # each leaves 0.618 of a grid step: shapes good to 1e-7
 GOLDEN = (math.sqrt(5) - 1) / 2
 ROUNDING = 1e-6  # of a document: an exact size is not rounded up for the last bits of its logarithm
+NO_TEST = "too few sizes up to half of the documents to test a forecast of the full size"
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
 NO_GAIN = "no gain over the factory encoder is established, so no share of it can be found early"
 
@@ -151,7 +153,10 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Backtest:
-    """The same forecast made from the sizes up to half, for the full size that was measured."""
+    """The same forecast made from the sizes up to half, for the full size that was measured.
+
+    It flatters somewhat: the family was chosen with the larger sizes in view.
+    """
 
     fitted: tuple[int, ...]
     documents: int
@@ -169,6 +174,7 @@ class Curve:
     gain: Estimate  # of full over factory; above 0 is better, for every metric
     relative: Estimate | None  # gain as a share of the factory's score
     choice: Choice
+    support: float | None  # share of the draws that choose the same family
     enough: Enough | None
     reliance: Estimate | None  # local data-reliance: a quadrupling saves about half of it
     forecasts: tuple[Forecast, ...]
@@ -579,9 +585,11 @@ def _scored(
 def curve(scores: Scores, *, margin: float = MARGIN, seed: int = 0) -> Curve:
     """Say what a learning curve supports: gain, documents that are enough, forecast, its test.
 
-    The family is chosen once, on the measured scores; each draw refits it. Row resampling (and
-    seeds, if several) does not show how much single arms scatter around a smooth curve: what the
-    residuals show beyond it is added to each draw, with the uncertainty of its own estimate.
+    Each draw chooses its family anew, so that intervals know that the choice is uncertain.
+    Resampled rows (and seeds, if several) do not show how much single arms scatter around a smooth
+    curve: what the residuals show beyond it is added to each draw, with the uncertainty of its own
+    estimate. Simulated power laws measured at 6 to 10 sizes: 94 to 98 % of the 95 % intervals held
+    the score at twice the documents; with the family fixed it was 73 to 97 %.
 
     Args:
         scores: one metric of ``resample``.
@@ -606,22 +614,22 @@ def curve(scores: Scores, *, margin: float = MARGIN, seed: int = 0) -> Curve:
     choice = choose(n, scores.sizes[0], _spread(scores), rising=rising)
     known = _gained(gain)
     refusals = [] if known else [NO_GAIN]
-    fitted = None if choice.fit is None else _refit(choice.fit.family, scores, seed)
-    if fitted is None:
+    refit = None if choice.fit is None else _refit(choice.fit.family, scores, seed)
+    test = None if refit is None else _backtest(refit)
+    if refit is None:
         refusals.append(choice.reason)
-    line = None if fitted is None else fitted.fits
-    test = None if fitted is None else _backtest(fitted, n, rising)
-    if fitted is not None and test is None:
-        refusals.append("too few sizes up to half of the documents to test a forecast of the full")
+    elif test is None:
+        refusals.append(NO_TEST)
     return Curve(
         name=scores.name,
         full=_estimate(scores.sizes[:, -1]),
         gain=_estimate(gain),
         relative=_relative(gain, scores.factory),
         choice=choice,
-        enough=_enough(n, y, base, margin, line) if known else None,
-        reliance=None if line is None else _reliance(line, n[-1]),
-        forecasts=() if fitted is None else _forecasts(fitted, n, rising),
+        support=None if refit is None else float(np.mean(refit.pick[1:] == refit.pick[0])),
+        enough=_enough(n, y, base, margin, refit) if known else None,
+        reliance=None if refit is None else _reliance(refit),
+        forecasts=() if refit is None else _forecasts(refit),
         backtest=test,
         refusals=tuple(refusals),
     )
@@ -640,23 +648,48 @@ def _relative(gain: Floats, factory: Floats) -> Estimate | None:
 
 @dataclass(frozen=True)
 class _Refit:
-    """A family refitted in every draw, the scatter of single arms added."""
+    """All families refitted in every draw, and which of them each draw chooses."""
 
-    fits: _Fits  # line 0: the measured scores
+    n: Floats  # (sizes,)
     y: Floats  # (1 + draws, sizes), falling, with scatter
     another: Floats  # (1 + draws,): scatter of one more arm
-    weights: Floats
+    weights: Floats  # (sizes,)
+    rising: bool
+    names: tuple[str, ...]
+    fits: tuple[_Fits, ...]  # one for each name
+    pick: npt.NDArray[np.intp]  # (1 + draws,), into names; line 0: the family that is used
+
+    def picked(self, values: Callable[[_Fits], Floats]) -> Floats:
+        """Take each draw's value (1 + draws,) from the family that it chooses."""
+        chosen: Floats = np.choose(self.pick, [values(fits) for fits in self.fits])
+        return chosen
 
 
 def _refit(name: str, scores: Scores, seed: int) -> _Refit:
-    """Refit a family in every draw, after adding the scatter that resampling does not show.
+    """Choose and fit a family again in every draw; ``name`` is the one for the measured scores."""
+    n, rising = scores.documents, scores.name.startswith("r2")
+    weights, half, names = _weights(scores), _half(n.size), tuple(_entrants(n.size))
+    y, another = _scattered(name, scores, seed)
+    held_out = [_held_out(each, n, y, weights, half, rising) for each in names]
+    pick = np.argmin(held_out, axis=0)
+    pick[0] = names.index(name)
+    fits = tuple(_fit_many(each, n, y, weights, rising) for each in names)
+    return _Refit(n, y, another, weights, rising, names, fits, pick)
 
-    Residual variance s² with k − p degrees of freedom, less the part that the resampling shows
-    already; each draw takes its own from the scaled inverse χ², so that few sizes give long tails.
+
+def _scattered(name: str, scores: Scores, seed: int) -> tuple[Floats, Floats]:
+    """Add to each draw the scatter of single arms that resampling does not show.
+
+    Residual variance of the family with k − p degrees of freedom, less the part that resampling
+    shows already; each draw takes its own from the scaled inverse χ², so that few sizes give long
+    tails.
+
+    Returns:
+        Falling scores (1 + draws, sizes), line 0 as measured; scatter of one more arm (1 + draws,).
     """
     n, rising = scores.documents, scores.name.startswith("r2")
-    y, weights = _falling(scores.sizes, rising), _weights(scores)
-    rss = _fit_many(name, n, y, weights, rising).rss
+    y = _falling(scores.sizes, rising)
+    rss = _fit_many(name, n, y, _weights(scores), rising).rss
     freedom = n.size - FAMILIES[name].parameters
     shown = max(0.0, float(rss[1:].mean() - rss[0]) / freedom)
     rng = np.random.default_rng([seed, 2])
@@ -664,9 +697,7 @@ def _refit(name: str, scores: Scores, seed: int) -> _Refit:
     noise = np.zeros((len(y), n.size + 1))
     noise[1:] = rng.standard_normal((len(y) - 1, n.size + 1))
     noise[1:] *= np.sqrt(np.maximum(variance, 0))[:, None]
-    scattered = y + noise[:, :-1]
-    fits = _fit_many(name, n, scattered, weights, rising)
-    return _Refit(fits, scattered, noise[:, -1], weights)
+    return y + noise[:, :-1], noise[:, -1]
 
 
 def _weights(scores: Scores) -> Floats:
@@ -680,22 +711,26 @@ def _spread(scores: Scores) -> Floats | None:
     return spread if (spread > 0).all() else None
 
 
-def _enough(n: Floats, y: Floats, base: Floats, margin: float, fits: _Fits | None) -> Enough:
+def _enough(n: Floats, y: Floats, base: Floats, margin: float, refit: _Refit | None) -> Enough:
     """Find the smallest size within the margin of the full gain, in every draw."""
-    if fits is None:
+    if refit is None:
         within = y <= (y[:, -1] + margin * np.maximum(base - y[:, -1], 0))[:, None]
         sizes = n[_from_here_on(within)]
-        low, high = np.quantile(sizes[1:], TAILS, method="nearest")
-        return Enough(int(sizes[0]), int(low), int(high))
-    full = fits.at(n[-1])
-    target = full + margin * np.maximum(base - full, 0)
-    curved = fits.b != 0
-    value = (target - fits.a) / np.where(curved, fits.b, 1)
-    value = np.where(value > 0, value, fits.family.basis(n[0], fits.shape))
-    sizes = np.where(curved, fits.family.inverse(value, fits.shape), n[0])
-    sizes = np.ceil(np.clip(sizes, n[0], n[-1]) - ROUNDING)
+    else:
+        sizes = refit.picked(lambda fits: _reached(fits, n, base, margin))
     low, high = np.quantile(sizes[1:], TAILS, method="nearest")
-    return Enough(int(sizes[0]), int(low), int(high), on_curve=True)
+    return Enough(int(sizes[0]), int(low), int(high), refit is not None)
+
+
+def _reached(fits: _Fits, n: Floats, base: Floats, margin: float) -> Floats:
+    """Find where curves come within the margin, between the smallest and the full size."""
+    full = fits.at(n[-1])
+    curved = fits.b != 0
+    value = (full + margin * np.maximum(base - full, 0) - fits.a) / np.where(curved, fits.b, 1)
+    value = np.where(curved & (value > 0), value, fits.family.basis(n[0], fits.shape))
+    sizes = np.clip(fits.family.inverse(value, fits.shape), n[0], n[-1])
+    whole: Floats = np.ceil(sizes - ROUNDING)
+    return whole
 
 
 def _from_here_on(within: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
@@ -706,27 +741,30 @@ def _from_here_on(within: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
     return np.where(outside.any(axis=1), last, 0)
 
 
-def _reliance(fits: _Fits, full: float) -> Estimate:
-    return _estimate(-2 * fits.b * fits.family.leverage(full, fits.shape))
+def _reliance(refit: _Refit) -> Estimate:
+    full = refit.n[-1]
+    return _estimate(refit.picked(lambda f: -2 * f.b * f.family.leverage(full, f.shape)))
 
 
-def _forecasts(refit: _Refit, n: Floats, rising: bool) -> tuple[Forecast, ...]:
+def _forecasts(refit: _Refit) -> tuple[Forecast, ...]:
     """Read the curve beyond the sizes tried, for an arm with the scatter of the others."""
+    floor = -1.0 if refit.rising else 0.0
     made = []
-    for times in HORIZONS:
-        values = np.maximum(refit.fits.at(times * n[-1]) + refit.another, -1.0 if rising else 0.0)
-        made.append(Forecast(int(times * n[-1]), _estimate(_falling(values, rising))))
+    for documents in (times * refit.n[-1] for times in HORIZONS):
+        values = refit.picked(operator.methodcaller("at", documents)) + refit.another
+        score = _estimate(_falling(np.maximum(values, floor), refit.rising))
+        made.append(Forecast(int(documents), score))
     return tuple(made)
 
 
-def _backtest(refit: _Refit, n: Floats, rising: bool) -> Backtest | None:
-    """Fit the family on the sizes up to half and predict the full one."""
+def _backtest(refit: _Refit) -> Backtest | None:
+    """Fit the family that is used on the sizes up to half, and predict the full one."""
+    n, name = refit.n, refit.names[refit.pick[0]]
     half = int((n <= n[-1] / 2).sum())
-    if half < refit.fits.family.parameters + 1:
+    if half < FAMILIES[name].parameters + 1:
         return None
-    name = next(name for name, family in FAMILIES.items() if family is refit.fits.family)
-    fits = _fit_many(name, n[:half], refit.y[:, :half], refit.weights[:half], rising)
-    predicted, measured = (_falling(v, rising) for v in (fits.at(n[-1]), refit.y[:, -1]))
+    fits = _fit_many(name, n[:half], refit.y[:, :half], refit.weights[:half], refit.rising)
+    predicted, measured = (_falling(v, refit.rising) for v in (fits.at(n[-1]), refit.y[:, -1]))
     return Backtest(
         fitted=tuple(int(size) for size in n[:half]),
         documents=int(n[-1]),
@@ -845,7 +883,7 @@ def _saturates(scores: Scores, margin: float, seed: int) -> Verdict:
     half = _half(n.size)
     choice = choose(n, scores.sizes[0], _spread(scores), rising=True)
     curved, line = min(choice.held_out[name] for name in tried), choice.held_out[LINEAR]
-    over = _estimate(_overshoot(_refit(_smoothest(scores), scores, seed), n, half)[0])
+    over = _estimate(_overshoot(scores, half, seed)[0])
     gain = float(_gain(scores)[0])
     verdict = OPEN
     if over.low > 0 and curved < line:
@@ -864,7 +902,7 @@ def _linear(scores: Scores, title: str, seed: int) -> Verdict:
     n = scores.documents
     if n.size <= SLOPE_SIZES:
         return Verdict("H4", claim, OPEN, None, f"{n.size} sizes; at least 4 are needed")
-    missed, slope = _overshoot(_refit(_smoothest(scores), scores, seed), n, SLOPE_SIZES)
+    missed, slope = _overshoot(scores, SLOPE_SIZES, seed)
     over, fall = _estimate(missed), _estimate(-1000 * slope)
     verdict = FAILS if over.low > 0 or over.high < 0 else HOLDS if fall.low > 0 else OPEN
     reason = (
@@ -874,13 +912,18 @@ def _linear(scores: Scores, title: str, seed: int) -> Verdict:
     return Verdict("H4", claim, verdict, over, reason)
 
 
-def _overshoot(refit: _Refit, n: Floats, first: int) -> tuple[Floats, Floats]:
-    """Draw a line through the first sizes; say how far the others lie above it, and its slope."""
-    share = refit.weights[:first] / refit.weights[:first].sum()
+def _overshoot(scores: Scores, first: int, seed: int) -> tuple[Floats, Floats]:
+    """Draw a line through the first sizes; say how far the others lie above it, and its slope.
+
+    Scores are turned to fall, and carry the scatter that the best-fitting family leaves.
+    """
+    n, (y, _) = scores.documents, _scattered(_smoothest(scores), scores, seed)
+    share = _weights(scores)[:first]
+    share = share / share.sum()
     centred = n[:first] - n[:first] @ share
-    slope = (refit.y[:, :first] * centred) @ share / (centred**2 @ share)
-    expected = refit.y[:, :first] @ share + slope * (n[first:].mean() - n[:first] @ share)
-    return refit.y[:, first:].mean(axis=1) - expected, slope
+    slope = (y[:, :first] * centred) @ share / (centred**2 @ share)
+    expected = y[:, :first] @ share + slope * (n[first:].mean() - n[:first] @ share)
+    return y[:, first:].mean(axis=1) - expected, slope
 
 
 def _smoothest(scores: Scores) -> str:

@@ -183,8 +183,8 @@ def tune(
     """
     inputs = units.key(
         base=base.digest,
-        texts=corpus.digest(texts[: sizes[-1]]),
-        held_out=corpus.digest(held_out),
+        texts=units.digest(texts[: sizes[-1]]),
+        held_out=units.digest(held_out),
         sizes=list(sizes),
         recipe=dataclasses.asdict(recipe),
         precision=str(mlm.precision(recipe.precision)),
@@ -269,7 +269,7 @@ def evaluate(
     unit = units.key(
         features=hashlib.sha256(np.ascontiguousarray(features).data).hexdigest(),
         corpus=prepared.corpus.digest,
-        order=corpus.digest(prepared.corpus.texts),
+        order=units.digest(prepared.corpus.texts),
         trials=trials,
         seed=seed,
         code=units.code(search, regressor),

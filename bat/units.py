@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,14 @@ def key(**inputs: object) -> str:
     """Name a unit by everything its result depends on: 32 hex digits, the same on every machine."""
     text = json.dumps(inputs, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def digest(texts: Iterable[str]) -> str:
+    """Fingerprint texts as they are spelt and in their order: 64 hexadecimal digits."""
+    total = hashlib.sha256()
+    for text in texts:
+        total.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+    return total.hexdigest()
 
 
 def write(path: Path, data: bytes) -> None:

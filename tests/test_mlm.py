@@ -487,7 +487,7 @@ for tuned in mlm.finetune(encoder.open_encoder(folder), texts, [100], recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blocks_a_step", [4, 3, 1])  # shared evenly, unevenly, not at all
+@pytest.mark.parametrize("blocks_a_step", [3, 1])  # shared unevenly, and not at all
 def test_two_processes_take_the_steps_of_one(
     tiny_folder, tiny, texts, tmp_path, short, blocks_a_step
 ):

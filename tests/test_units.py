@@ -22,6 +22,12 @@ def test_a_key_is_the_same_on_every_machine_and_for_every_order_of_its_inputs():
     assert len({units.key(a=1), units.key(a="1"), units.key(b=1), units.key(a=[1])}) == 4
 
 
+def test_a_digest_of_texts_knows_their_borders_and_order():
+    assert units.digest(["ab", "c"]) != units.digest(["a", "bc"])
+    assert units.digest(["a", "b"]) != units.digest(["b", "a"])
+    assert len(units.digest([])) == 64
+
+
 def test_a_file_is_written_whole_or_not_at_all(monkeypatch, tmp_path):
     path = tmp_path / "deep" / "note"
     units.write(path, b"old")

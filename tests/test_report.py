@@ -1,0 +1,114 @@
+"""What people are told: numbers with intervals, verdicts that the intervals allow."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bat import metrics, report, scaling, study
+
+
+def outcome(errors, *, best=0, seeds=1, finetune_on="train", names=None):
+    """A study whose arms miss each price by the given share, some more, some less."""
+    random = np.random.default_rng(0)
+    prices = random.lognormal(10, 0.5, 400)
+    sides = random.choice([-1.0, 1.0], (seeds, 400)) * random.uniform(0.5, 1.5, (seeds, 400))
+    rows = []
+    for documents, error in errors.items():
+        predictions = prices * (1 + error * sides)
+        rows.append(
+            study.Row(
+                name=f"tuned on {documents:,}" if documents else "factory",
+                documents=documents,
+                predictions=predictions,
+                scores=metrics.bootstrap(prices, predictions, draws=200),
+                validation_mae=1000.0,
+                seconds={"search": 1.0},
+            )
+        )
+    words = dataclasses.replace(rows[0], name="TF-IDF + SVD", documents=None)
+    corpus = type("Corpus", (), {"name": "theirs.csv", "digest": "d" * 64})
+    prepared = type("Prepared", (), {"corpus": corpus, "findings": ()})
+    arm = type("Arm", (), {"documents": best, "seed": 0})
+    return study.Outcome(
+        prepared=prepared,
+        base="base",
+        finetune_on=finetune_on,
+        prices=prices,
+        rows=[*rows, words],
+        best=arm,
+        ceiling=None,
+        seconds={"search": 2.0},
+    )
+
+
+def test_a_gain_is_called_a_gain_and_enough_is_found():
+    said = report.answer(outcome({0: 0.3, 500: 0.11, 1000: 0.101, 2000: 0.1}, best=2000))
+    assert "Fine-tuning on 2,000 documents pays" in said
+    assert "Enough: 500 documents" in said
+    assert "Validation chooses the encoder tuned on 2,000 documents" in said
+    assert "The encoder tuned on 2,000 beats word counts" in said
+
+
+def test_no_gain_gives_no_number():
+    said = report.answer(outcome({0: 0.2, 500: 0.2, 2000: 0.2}))
+    assert "makes no difference that these test rows can show" in said
+    assert "cannot be said" in said
+    assert "tuning did not pay" in said
+
+
+def test_harm_is_called_harm():
+    said = report.answer(outcome({0: 0.1, 500: 0.2, 2000: 0.3}))
+    assert "does harm on this corpus" in said
+    assert "cannot be said" in said
+
+
+def test_doubts_are_said():
+    assert "1 seed: the intervals" in report.answer(outcome({0: 0.1, 500: 0.2}))
+    assert "2 seeds: the intervals" in report.answer(outcome({0: 0.1, 500: 0.2}, seeds=2))
+    assert "Transductive" in report.answer(outcome({0: 0.1, 500: 0.2}, finetune_on="all"))
+    assert "Transductive" not in report.answer(outcome({0: 0.1, 500: 0.2}))
+
+
+def test_results_hold_every_number_with_its_ends():
+    lines = report.results(outcome({0: 0.3, 500: 0.1}))
+    assert [line["arm"] for line in lines] == ["factory", "tuned on 500", "TF-IDF + SVD"]
+    assert lines[1]["mae_low"] < lines[1]["mae"] < lines[1]["mae_high"]
+    assert lines[1]["mae_minus_factory_high"] < 0
+    assert "mae_minus_factory" not in lines[0]
+
+
+def test_small_prices_keep_their_decimals():
+    assert report.number("mae", 15.678) == "15.68"
+    assert report.number("mae", 15678.9) == "15,679"
+    assert report.number("r2", 0.12345, sign=True) == "+0.123"
+    assert report.interval("r2", metrics.Interval(0.5, 0.4, 0.6)) == "0.500 [0.400, 0.600]"
+
+
+def test_tables_are_aligned_and_marked_down():
+    lines = [["arm", "R²"], ["factory", "0.5"]]
+    assert report.plain_table(lines) == "arm       R²\nfactory  0.5"
+    assert report.markdown_table(lines) == "| arm | R² |\n|---|---|\n| factory | 0.5 |"
+
+
+@pytest.mark.parametrize("name", ["r2", "mae", "medae"])
+def test_a_curve_shows_every_size_and_lines_to_compare(name, tmp_path):
+    figure = report.curve(outcome({0: 0.3, 500: 0.2, 2000: 0.1}), name)
+    axes = figure.axes[0]
+    points = axes.containers[0].lines[0].get_xdata()
+    assert list(points) == [0, 500, 2000]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert {"fine-tuned", "factory", "TF-IDF + SVD"} <= set(labels)
+    figure.savefig(tmp_path / "curve.png")
+    assert Path(tmp_path / "curve.png").stat().st_size > 10_000
+
+
+def test_enough_is_the_first_size_within_the_margin():
+    random = np.random.default_rng(0)
+    spread = random.uniform(0.5, 1.5, 500)
+    errors = np.stack([0.9 * spread, 0.53 * spread, 0.5 * spread])
+    found = scaling.enough([100, 200, 400], errors, 1.0 * spread)
+    assert found is not None
+    assert (found.documents, found.low, found.high) == (200, 200, 200)
+    assert scaling.enough([100, 200, 400], errors, 0.5 * spread) is None
