@@ -888,7 +888,7 @@ def _saturates(scores: Scores, margin: float, seed: int) -> Verdict:
     verdict = OPEN
     if over.low > 0 and curved < line:
         verdict = HOLDS
-    elif over.high < margin * gain or (over.low > 0 and curved >= line):
+    elif over.high < margin * gain:
         verdict = FAILS
     reason = (
         f"by how much the line through the {half} smaller sizes overshoots the larger ones; error "
