@@ -100,7 +100,7 @@ def test_the_table_tells_of_every_trial_and_progress_of_every_row():
     assert [row["number"] for row in found.trials] == list(range(14))
     assert [(done, total) for done, total, _ in told] == [(k + 1, 14) for k in range(14)]
     assert told[11][2] == min(row["value"] for row in found.trials[:12])
-    assert {row["state"] for row in found.trials} <= {"complete", "pruned", "behind"}
+    assert {row["state"] for row in found.trials} <= {"complete", "pruned"}
     assert all(row["n_trees"] <= row["grown"] and row["seconds"] >= 0 for row in found.trials)
     best = min(found.trials[12:], key=lambda row: row["value"])
     assert (best["n_trees"], best["max_depth"]) == (found.n_trees, found.settings.max_depth)

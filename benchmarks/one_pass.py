@@ -1,0 +1,185 @@
+"""Encoders for ten subset sizes: one pass for all against ten tunings, each by our own loop.
+
+python -m benchmarks.one_pass [--toy] [--seeds 3] [--r2]
+
+Both take the same blocks a step, rates and masks; only the trunk that the one pass shares differs. The clock holds opening, warming
+and all copies of weights, not the held-out losses.
+Held-out losses say what it costs in quality. ``--r2`` also embeds the corpus with every encoder,
+fits one fixed regressor on the training rows, and prints the paired interval of the test R².
+Each tuning is kept under ``BAT_HOME`` when done, with its time: a killed run goes on from there,
+and ``--seeds 1`` today and ``--seeds 3`` tomorrow do the work of three seeds once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bat import corpus, encoder, metrics, mlm, regressor, units
+from bat.corpus import Corpus
+from bat.encoder import Encoder
+
+DATA, TOY_DATA = "auctions:4000", "auctions:300"
+POINTS, TOY_POINTS = 10, 2
+TOY_DOCUMENTS, TOY_STEPS = 24, 2
+HELD_OUT, TOY_HELD_OUT = 200, 4  # of the validation part
+TREES = 300
+Times = dict[str, float]  # seconds; held-out loss of each size, under its number
+
+
+def clocked_checks() -> list[float]:
+    """Note the seconds of each held-out loss: they are for this report, and outside the clock."""
+    spent: list[float] = []
+    check = mlm._check_held_out
+
+    def clocked(run: Any) -> None:
+        began = time.perf_counter()
+        check(run)
+        spent.append(time.perf_counter() - began)
+
+    mlm._check_held_out = clocked
+    return spent
+
+
+CHECKS = clocked_checks()
+
+
+def tune(
+    opened: Encoder,
+    loaded: Corpus,
+    sizes: list[int],
+    recipe: mlm.Recipe,
+    *,
+    held_out: int,
+    rows: bool,
+    folder: Path,
+) -> None:
+    """Tune for the sizes and keep times, losses and, if asked, embeddings in the folder."""
+    order = corpus.tuning_texts(loaded, seed=recipe.seed)
+    texts = [loaded.texts[index] for index in order][: sizes[-1]]
+    unseen = [loaded.texts[index] for index in corpus.rows(loaded, "validation")[:held_out]]
+    kept: Times = {"seconds": 0.0}
+    began = time.perf_counter()
+    for tuned in mlm.finetune(opened, texts, sizes, recipe, held_out=unseen):
+        kept["seconds"] += time.perf_counter() - began - sum(CHECKS)
+        CHECKS.clear()
+        kept[str(tuned.documents)] = tuned.held_out[-1][1]
+        if rows:
+            ready = dataclasses.replace(opened, model=tuned.model)
+            np.save(folder / f"{tuned.documents}.npy", encoder.encode(ready, loaded.texts))
+        began = time.perf_counter()
+    (folder / "kept.json").write_text(json.dumps(kept))
+
+
+def kept(
+    opened: Encoder,
+    loaded: Corpus,
+    sizes: list[int],
+    recipe: mlm.Recipe,
+    *,
+    held_out: int,
+    rows: bool,
+) -> tuple[Times, Path]:
+    """Read a tuning, after making it where there is none yet."""
+    unit = units.key(
+        encoder=opened.digest,
+        corpus=loaded.digest,
+        sizes=sizes,
+        recipe=dataclasses.asdict(recipe),
+        held_out=held_out,
+        rows=rows,
+        code=units.code(mlm),
+    )
+    folder = units.build(
+        "benchmark-one-pass",
+        unit,
+        lambda empty: tune(
+            opened, loaded, sizes, recipe, held_out=held_out, rows=rows, folder=empty
+        ),
+    )
+    return json.loads((folder / "kept.json").read_text()), folder
+
+
+def predictions(loaded: Corpus, folder: Path, size: int, seed: int) -> np.ndarray:
+    """Predict the test rows' prices from the embeddings of one encoder."""
+    embeddings = np.load(folder / f"{size}.npy")
+    train, test = (corpus.rows(loaded, part) for part in ("train", "test"))
+    fitted = regressor.fit(
+        embeddings[train],
+        loaded.prices[train],
+        regressor.Settings(),
+        n_trees=TREES,
+        seed=seed,
+    )
+    return fitted.predict(embeddings[test])
+
+
+def compare(
+    opened: Encoder,
+    loaded: Corpus,
+    sizes: list[int],
+    recipe: mlm.Recipe,
+    *,
+    held_out: int,
+    rows: bool,
+) -> tuple[float, float, dict[int, tuple[np.ndarray, np.ndarray]]]:
+    """Tune one seed both ways; return seconds of both, and test predictions for each size."""
+    ours, our_folder = kept(opened, loaded, sizes, recipe, held_out=held_out, rows=rows)
+    theirs, found = 0.0, {}
+    for size in sizes:
+        alone, folder = kept(opened, loaded, [size], recipe, held_out=held_out, rows=rows)
+        theirs += alone["seconds"]
+        print(
+            f"seed {recipe.seed}, {size} documents: held-out loss, one pass "
+            f"{ours[str(size)]:.4f}, alone {alone[str(size)]:.4f}",
+            flush=True,
+        )
+        if rows:
+            both = (predictions(loaded, each, size, recipe.seed) for each in (our_folder, folder))
+            found[size] = (*both,)
+    return ours["seconds"], theirs, found
+
+
+def main() -> None:
+    """Compare seed by seed, and print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--r2", action="store_true")
+    asked = parser.parse_args()
+    opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
+    loaded = corpus.load(TOY_DATA if asked.toy else DATA)
+    if asked.toy:
+        mlm.MIN_STEPS = mlm.HEAD_STEPS = TOY_STEPS
+    held_out = TOY_HELD_OUT if asked.toy else HELD_OUT
+    points = TOY_POINTS if asked.toy else POINTS
+    available = TOY_DOCUMENTS if asked.toy else len(corpus.tuning_texts(loaded, seed=0))
+    sizes = [round(available * point / points) for point in range(1, points + 1)]
+    times, found = [], []
+    for seed in range(asked.seeds):
+        texts = [loaded.texts[i] for i in corpus.tuning_texts(loaded, seed=seed)]
+        blocks = mlm.pack(opened, texts, sizes)
+        recipe = mlm.Recipe(seed=seed)
+        recipe = dataclasses.replace(recipe, blocks_a_step=mlm.blocks_a_step(blocks, recipe))
+        mine, theirs, both = compare(
+            opened, loaded, sizes, recipe, held_out=held_out, rows=asked.r2
+        )
+        print(f"seed {seed}: one pass {mine:.0f} s, alone {theirs:.0f} s", flush=True)
+        times.append((mine, theirs))
+        found.append(both)
+    test = loaded.prices[corpus.rows(loaded, "test")]
+    for size in sizes if asked.r2 else ():
+        ours, alone = (np.stack([each[size][side] for each in found]) for side in (0, 1))
+        print(f"{size} documents, R² one pass - alone: {metrics.paired(test, ours, alone)['r2']}")
+    mine, theirs = np.median(times, axis=0)
+    print(f"one_pass: ours {mine:.1f} s peer {theirs:.1f} s ratio {mine / theirs:.3f}")
+
+
+if __name__ == "__main__":
+    main()
