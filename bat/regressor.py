@@ -19,8 +19,8 @@ import xgboost
 # setting, three folds: mean absolute error 17,920 at 16 bins, 17,939 at 32, 18,000 at 64, 17,860
 # at 256 (seeds differ by 1 %), in 5.6, 6.4, 9.6 and 45.6 seconds.
 MAX_BIN = 32
-CHECK_TREES = 5  # trees between two looks at the held-out error; a tree moves it by under 1 %
-CHUNK_TREES = 20  # trees that a fold grows before it waits for the other folds
+CHECK_TREES = 5  # trees between two looks at the held-out error: convention
+CHUNK_TREES = 20  # trees that a fold grows before it waits for the other folds: convention
 MAD_TO_MEAN = 1e-9  # a median deviation below this share of the mean one counts as zero
 
 TREES_FILE = "regressor.ubj"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from bat import metrics, records, scaling, study
@@ -30,7 +30,7 @@ def number(name: str, value: float, *, sign: bool = False) -> str:
     return f"{value:{form},.{decimals}f}"
 
 
-def interval(name: str, score: metrics.Interval, *, sign: bool = False) -> str:
+def interval(name: str, score: metrics.Interval | scaling.Estimate, *, sign: bool = False) -> str:
     """Write a metric with the ends of its 95 % interval."""
     value, low, high = (number(name, v, sign=sign) for v in (score.value, score.low, score.high))
     return f"{value} [{low}, {high}]"
@@ -113,24 +113,69 @@ def _gain(outcome: Outcome, factory: Row, tuned: Sequence[Row]) -> list[str]:
         f"{number('r2', factory.scores['r2'].value)} (95 % intervals, paired on "
         f"{len(outcome.prices):,} test rows)."
     ]
-    found = scaling.enough(
+    return [*said, *_along_the_curve(learned(outcome)[0]["mae"])] if len(tuned) > 1 else said
+
+
+@functools.lru_cache(maxsize=2)
+def learned(
+    outcome: Outcome,
+) -> tuple[Mapping[str, scaling.Curve], tuple[scaling.Verdict, ...]]:
+    """Study the learning curve of an outcome with at least two sizes and the factory encoder.
+
+    Returns:
+        The curve of each metric, and the working hypotheses' verdicts.
+    """
+    tuned, factory = [row for row in outcome.rows if row.documents], outcome.row("factory")
+    assert factory is not None
+    scores = scaling.resample(
         [row.documents or 0 for row in tuned],
-        np.stack([_errors(outcome, row) for row in tuned]),
-        _errors(outcome, factory),
+        outcome.prices,
+        np.stack([row.predictions for row in tuned]),
+        factory.predictions,
     )
-    if found and len(tuned) > 1:
+    curves = {name: scaling.curve(score) for name, score in scores.items()}
+    return curves, scaling.hypotheses(scores)
+
+
+def _along_the_curve(found: scaling.Curve) -> list[str]:
+    """Say how many documents are enough and what more would bring, or why that cannot be said."""
+    said = []
+    if found.enough:
+        where = "on the fitted curve" if found.enough.on_curve else "among the sizes tried"
         said.append(
-            f"Enough: {found.documents:,} documents bring all but {scaling.MARGIN:.0%} of that "
-            f"gain in MAE (95 % interval {found.low:,} to {found.high:,}, among the sizes tried)."
+            f"Enough: {found.enough.documents:,} documents bring all but {scaling.MARGIN:.0%} of "
+            f"that gain in MAE (95 % interval {found.enough.low:,} to {found.enough.high:,}, "
+            f"{where})."
         )
-    elif len(tuned) > 1:
-        said.append("How many documents are enough cannot be said: no gain in MAE is established.")
-    return said
+    if found.forecasts:
+        told = "; ".join(
+            f"with {forecast.documents:,} documents {interval('mae', forecast.score)}"
+            for forecast in found.forecasts
+        )
+        said.append(f"Forecast of MAE: {told}.")
+    if found.backtest:
+        said.append(
+            f"Made from the sizes up to {found.backtest.fitted[-1]:,} alone, such a forecast of "
+            f"the full size is off by {interval('mae', found.backtest.error, sign=True)}."
+        )
+    return said + [f"Not said: {reason}." for reason in found.refusals]
 
 
-def _errors(outcome: Outcome, row: Row) -> npt.NDArray[np.float64]:
-    """Absolute errors on the test rows, mean over seeds, shape (t,)."""
-    return np.asarray(np.abs(row.predictions - outcome.prices).mean(axis=0), np.float64)
+def hypotheses(outcome: Outcome) -> str:
+    """Write the verdicts on four working hypotheses, each with the number that decides."""
+    if sum(1 for row in outcome.rows if row.documents) < 2 or not outcome.row("factory"):
+        return ""
+    lines = []
+    for verdict in learned(outcome)[1]:
+        decided = ""
+        if verdict.number:
+            ends = (verdict.number.value, verdict.number.low, verdict.number.high)
+            value, low, high = (f"{end:.3g}" for end in ends)
+            decided = f"{value} [{low}, {high}], "
+        lines.append(
+            f"- {verdict.name}, {verdict.claim}: {verdict.verdict} ({decided}{verdict.reason})."
+        )
+    return "\n".join(lines)
 
 
 def _chosen(outcome: Outcome) -> str:
@@ -188,6 +233,8 @@ def curve(outcome: Outcome, name: str) -> Figure:
         y = np.array([score.value for score in scores])
         ends = np.array([[s.value - s.low for s in scores], [s.high - s.value for s in scores]])
         axes.errorbar(x, y, yerr=np.abs(ends), fmt="o-", color=BLUE, capsize=3, label="fine-tuned")
+        if sum(1 for size in x if size) > 1 and 0 in x:
+            _draw_fit(axes, learned(outcome)[0][name], max(x))
         for row, colour, style in _lines(outcome):
             axes.axhline(row.scores[name].value, color=colour, ls=style, lw=1.5, label=row.name)
         if outcome.ceiling:
@@ -198,6 +245,14 @@ def curve(outcome: Outcome, name: str) -> Figure:
         axes.set_title(f"{outcome.prepared.corpus.name}: {TITLES[name]} on the test part, 95 %")
         axes.legend(frameon=False, fontsize=9, loc="best")
     return figure
+
+
+def _draw_fit(axes: Any, found: scaling.Curve, largest: int) -> None:
+    """Draw the fitted curve where one is supported."""
+    if found.choice.fit:
+        n = np.linspace(min(found.choice.fitted), largest, 200)
+        label = f"fitted: {found.choice.fit.family}"
+        axes.plot(n, scaling.predict(found.choice.fit, n), color=BLUE, lw=1, alpha=0.6, label=label)
 
 
 def _lines(outcome: Outcome) -> list[tuple[Row, str, str]]:
@@ -235,7 +290,7 @@ def parent_records(outcome: Outcome) -> Iterable[records.Record]:
     yield records.Table("results.csv", results(outcome))
     for name in ("r2", "mae", "medae"):
         yield records.Figure(f"curve_{name}.png", curve(outcome, name))
-    yield records.Text("answer.md", answer(outcome))
+    yield records.Text("answer.md", f"{answer(outcome)}\n\n{hypotheses(outcome)}\n")
     yield records.Note(note(outcome))
     yield from findings_records(outcome.prepared)
 
@@ -262,6 +317,7 @@ def note(outcome: Outcome) -> str:
     loaded = outcome.prepared.corpus
     return (
         f"## {loaded.name}: is fine-tuning worth it?\n\n{answer(outcome)}\n\n"
+        f"{hypotheses(outcome)}\n\n"
         f"{markdown_table(table(outcome))}\n\n"
         f"Encoder {outcome.base}; corpus digest `{loaded.digest[:16]}`."
     )
@@ -271,7 +327,7 @@ def screen(outcome: Outcome, version: str) -> str:
     """Write what the command ends with: the answer, the table, times, and what to do next."""
     spent = "; ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in outcome.seconds.items())
     return (
-        f"\n{answer(outcome)}\n\n{plain_table(table(outcome))}\n"
+        f"\n{answer(outcome)}\n\n{hypotheses(outcome)}\n\n{plain_table(table(outcome))}\n"
         f"(95 % bootstrap intervals over {len(outcome.prices):,} test rows)\n\n"
         f"{spent}\n"
         f"Registered as bat-pricer version {version}, the champion. See runs: mlflow ui. "

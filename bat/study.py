@@ -100,7 +100,7 @@ class Row:
     seconds: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """All that a finished study has to say."""
 

@@ -29,7 +29,7 @@ from bat import auctions, encoder
 
 ROUNDS = 3
 CORPORA = (("bat-10k.jsonl.gz", 10_000), ("airbnb-60k.jsonl.gz", 5_000))
-TOY_TEXTS, BUILT_IN_TEXTS = 64, 2_000
+TOY_TEXTS, BUILT_IN_TEXTS = 32, 2_000
 ARMS = ("ours", "peer")
 SHAPES = ((2048, 384, 1536), (4096, 4096, 4096))  # a feed-forward layer's product; a large square
 

@@ -28,7 +28,7 @@ from bat import metrics, regressor, search
 
 ROWS = int(os.environ.get("BAT_ROWS", "2500"))
 TRIALS = int(os.environ.get("BAT_TRIALS", "30"))
-ROUNDS = int(os.environ.get("BAT_ROUNDS", "1"))  # the peer takes the better part of an hour
+ROUNDS = int(os.environ.get("BAT_ROUNDS", "1"))
 FILE = "bat-10k.jsonl.gz"
 CLOSE = 1.01
 
