@@ -13,7 +13,7 @@ class EvaluateConfig:
     """Embed a corpus with one encoder, search an XGBoost regressor on it, and score the pair."""
 
     encoder: str = option(cli.DEFAULT_ENCODER, cli.ENCODER_HELP)
-    data: str = option("auctions:4000", cli.DATA_HELP)
+    data: str = option("auctions:3000", cli.DATA_HELP)
     text_column: str = option("text", "column of the texts")
     price_column: str = option("price", "column of the prices")
     group_column: str = option("none", "rows with the same value here stay in one part")

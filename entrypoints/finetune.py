@@ -12,7 +12,7 @@ from bat.cli import option
 class FinetuneConfig:
     """Tune an encoder by masked-language modelling; SentenceTransformer opens the result."""
 
-    data: str = option("auctions:4000", cli.DATA_HELP)
+    data: str = option("auctions:3000", cli.DATA_HELP)
     text_column: str = option("text", "column of the texts")
     price_column: str = option("price", "column of the prices")
     group_column: str = option("none", "rows with the same value here stay in one part")

@@ -228,6 +228,7 @@ def test_masks_hide_the_asked_share_and_never_a_special_token(encoder_of, many, 
 
 def test_masks_are_a_function_of_seed_pass_and_row(tiny, texts):
     blocks = mlm.pack(tiny, texts, [100])
+    blocks = dataclasses.replace(blocks, tokens=np.repeat(blocks.tokens[:1], 8, axis=0))
     words = tiny.model.tokenizer
 
     def positions(row, number, seed):
@@ -451,6 +452,10 @@ def test_a_checkpoint_beyond_a_wanted_size_is_not_used(
 # Accumulation and processes
 
 
+def started(opened, texts, recipe=RECIPE):
+    return mlm._start(opened, texts, SIZES, recipe, (), None, None)
+
+
 def cosines(opened, some, others, texts):
     a, b = (
         encoder.encode(dataclasses.replace(opened, model=tuned.model), texts)
@@ -467,6 +472,20 @@ def test_a_step_in_parts_is_the_same_step(tiny, texts, one_pass, short):
     ours, theirs = (np.array(tuned.losses)[:, 1] for tuned in (whole, parts))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
     assert cosines(tiny, whole, parts, texts[:50]).mean() > 0.9999
+
+
+def test_a_step_in_parts_has_the_same_gradient(tiny, texts, short, monkeypatch):
+    clip = torch.nn.utils.clip_grad_norm_
+    norms = []  # before clipping; Adam would forgive a wrong scale, the clipping would not
+
+    def noted(parameters, most):
+        norms.append(float(clip(parameters, most)))
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
+    for micro_blocks in (4, 3, 1):
+        run, _ = started(tiny, texts, dataclasses.replace(RECIPE, micro_blocks=micro_blocks))
+        mlm._take_step(run, 0)
+    assert norms == pytest.approx([norms[0]] * 3, rel=1e-4)
 
 
 PROCESSES = """
@@ -544,14 +563,13 @@ def test_a_head_that_cannot_be_the_identity_is_always_drawn_alike(tmp_path, text
         transformers.AlbertModel(config).save_pretrained(tmp_path / "albert")
         words.save_pretrained(tmp_path / "albert")
     opened = encoder.open_encoder(str(tmp_path / "albert"))
-    first, again = (mlm.open_model(opened)[0].predictions.dense.weight for _ in range(2))
+    torch.manual_seed(1)
+    first = mlm.open_model(opened)[0].predictions.dense.weight
+    torch.manual_seed(2)
+    again = mlm.open_model(opened)[0].predictions.dense.weight
     assert first.shape == (16, 32)
     assert torch.equal(first, again)
     assert first.std() > 0
-
-
-def started(opened, texts, recipe=RECIPE):
-    return mlm._start(opened, texts, SIZES, recipe, (), None, None)
 
 
 def test_warming_changes_the_head_alone(tiny, texts, short):
@@ -562,6 +580,7 @@ def test_warming_changes_the_head_alone(tiny, texts, short):
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed - {"cls.predictions.decoder.bias"} == set(lacking)  # the same as .bias
     assert all(parameter.requires_grad for parameter in run.model.parameters())
+    assert all(parameter.grad is None for parameter in run.model.parameters())  # nothing lingers
 
 
 def test_warming_lowers_the_loss_and_is_the_same_for_every_size(tiny, texts, monkeypatch):
