@@ -36,7 +36,7 @@ LEARNING_RATE = 1e-4
 MASK_SHARE = 0.2
 FILE = "bat-10k.jsonl.gz"
 TEXTS, HELD_OUT, ROUNDS = 2_000, 200, 3
-TOY_TEXTS, TOY_HELD_OUT = 34, 4  # three steps of bat-10k's texts, and of the built-in ones
+TOY_TEXTS, TOY_HELD_OUT = 48, 4  # two steps at least: the first is not timed
 ARMS = ("imports", "ours", "peer", "ours-fp32", "peer-warm")
 TOY_ARMS = ("ours", "peer")
 
