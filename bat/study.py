@@ -118,27 +118,29 @@ class Outcome:
         return next((row for row in self.rows if row.name == name), None)
 
 
-def prepare(
-    opened: Encoder,
-    data: str,
-    *,
-    text_column: str,
-    price_column: str,
-    group_column: str,
-    limit: int,
-) -> Prepared:
-    """Load a corpus and look for what could make its numbers untrue.
+def load(
+    data: str, *, text_column: str, price_column: str, group_column: str, limit: int
+) -> Corpus:
+    """Load a corpus as the commands name it; a group column of ``none`` means none.
 
     Raises:
         InputError: the corpus cannot be used; the message says why.
     """
-    loaded = corpus.load(
+    return corpus.load(
         data,
         text_column=text_column,
         price_column=price_column,
         group_column="" if group_column == "none" else group_column,
         limit=limit,
     )
+
+
+def prepare(loaded: Corpus, opened: Encoder) -> Prepared:
+    """Look for what could make a corpus's numbers untrue, before anything is computed with it.
+
+    Raises:
+        InputError: setting near repeats aside leaves a part without rows.
+    """
     checked, findings = checks.run(loaded)
     counts = encoder.token_counts(opened, checked.texts)
     findings += checks.long_texts(checked, counts, opened.max_tokens)

@@ -32,15 +32,15 @@ def run(config: EvaluateConfig) -> None:
     """Evaluate one encoder and log what was found."""
     from bat import encoder, records, report, study, tracking
 
-    opened = encoder.open_encoder(tracking.resolve(config.encoder), name=config.encoder)
-    prepared = study.prepare(
-        opened,
+    loaded = study.load(
         config.data,
         text_column=config.text_column,
         price_column=config.price_column,
         group_column=config.group_column,
         limit=config.limit,
     )
+    opened = encoder.open_encoder(tracking.resolve(config.encoder), name=config.encoder)
+    prepared = study.prepare(loaded, opened)
     with tracking.run("evaluate") as tracker:
         tracker.log(records.Params({f"config.{k}": v for k, v in asdict(config).items()}))
         for record in report.findings_records(prepared):

@@ -39,15 +39,15 @@ def run(config: FinetuneConfig) -> None:
     """Tune one encoder and log it with the story of its tuning."""
     from bat import corpus, encoder, mlm, records, report, study, tracking
 
-    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
-    prepared = study.prepare(
-        base,
+    loaded = study.load(
         config.data,
         text_column=config.text_column,
         price_column=config.price_column,
         group_column=config.group_column,
         limit=config.limit,
     )
+    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
+    prepared = study.prepare(loaded, base)
     texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)
     share = "1.0" if config.documents == "all" else config.documents
     size = corpus.parse_sizes(share, len(texts))[-1]

@@ -56,15 +56,15 @@ def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
     from bat import corpus, encoder, mlm, plan, records, report, study, tracking
 
-    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
-    prepared = study.prepare(
-        base,
+    loaded = study.load(
         config.data,
         text_column=config.text_column,
         price_column=config.price_column,
         group_column=config.group_column,
         limit=config.limit,
     )
+    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
+    prepared = study.prepare(loaded, base)
     texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)
     sizes = corpus.parse_sizes(config.sizes, len(texts))
     recipe = mlm.Recipe(config.learning_rate, config.mask_share, passes=config.passes)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bat import mlm, pricer, search, study, tracking
+from bat import corpus, encoder, mlm, pricer, search, study, tracking
 from bat.cli import InputError
 from entrypoints import evaluate, finetune, scaling_study
 
@@ -25,12 +25,8 @@ def lines(monkeypatch):
 
 
 def toy_study(tiny_folder, data, **changes):
-    settings = {
-        "base_model": str(tiny_folder),
-        "data": str(data),
-        "sizes": "0,256,1.0",
-        "trials": 2,
-    }
+    settings = {"base_model": str(tiny_folder), "data": str(data), "sizes": "0,256,1.0"}
+    settings |= {"trials": 1, "baselines": "median"}
     scaling_study.run(scaling_study.StudyConfig(**settings | changes))
 
 
@@ -40,7 +36,7 @@ def files(client, run_id, folder=""):
 
 @pytest.fixture
 def studied(store, tiny_folder, lines):
-    toy_study(tiny_folder, "auctions:500")
+    toy_study(tiny_folder, "auctions:500", baselines="median,tfidf")
     runs = store.search_runs(["0"])
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     children = {run.info.run_name: run for run in runs if run is not parent}
@@ -101,14 +97,7 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     served = mlflow.pyfunc.load_model("models:/bat-pricer@champion")
-    prepared = study.prepare(
-        tracking_encoder(tiny_folder),
-        "auctions:500",
-        text_column="text",
-        price_column="price",
-        group_column="none",
-        limit=0,
-    )
+    prepared = study.prepare(corpus.load("auctions:500"), encoder.open_encoder(str(tiny_folder)))
     test = prepared.rows("test")
     texts = [prepared.corpus.texts[row] for row in test]
     prices = served.predict(pd.DataFrame({"text": texts}))["price"].to_numpy()
@@ -126,12 +115,6 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     assert "Plan for auctions:500" in studied.lines[0]
     assert f"Fine-tuning on {ALL} documents" in studied.lines[-1]
     assert "bat-pricer version 1" in studied.lines[-1]
-
-
-def tracking_encoder(folder):
-    from bat import encoder
-
-    return encoder.open_encoder(str(folder))
 
 
 def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkeypatch):
@@ -175,7 +158,7 @@ def test_finetune_then_evaluate(store, tiny_folder, sales, lines):
     address = f"runs:/{run.info.run_id}/encoder"
     assert address in lines[-1]
 
-    evaluate.run(evaluate.EvaluateConfig(encoder=address, data=str(sales), trials=2))
+    evaluate.run(evaluate.EvaluateConfig(encoder=address, data=str(sales), trials=1))
     run = store.search_runs(["0"])[0]
     assert run.data.tags["protocol"] == "inductive"
     assert "predicted_actual.png" in files(store, run.info.run_id)
