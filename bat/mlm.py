@@ -657,7 +657,8 @@ def _check_held_out(run: _Run) -> None:
         with torch.no_grad(), run.cast():
             total += float(summed_loss(run.model, batch, masked_only=run.masked_only))
         count += len(batch["labels"])
-    run.held_out.append((run.step, total / count))
+    if count:  # special tokens alone leave nothing to mask
+        run.held_out.append((run.step, total / count))
 
 
 def _finished(run: _Run, encoder: Encoder, index: int, size: int, *, head_warmed: bool) -> Tuned:
