@@ -292,7 +292,6 @@ def parent_records(outcome: Outcome) -> Iterable[records.Record]:
         yield records.Figure(f"curve_{name}.png", curve(outcome, name))
     yield records.Text("answer.md", f"{answer(outcome)}\n\n{hypotheses(outcome)}\n")
     yield records.Note(note(outcome))
-    yield from findings_records(outcome.prepared)
 
 
 def findings_records(prepared: study.Prepared) -> Iterable[records.Record]:
