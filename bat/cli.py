@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import math
+import os
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ USER_ERROR = 2  # what argparse exits with for a wrong command line; ours for ev
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 DATA_HELP = "auctions:N, a .jsonl, .csv or .parquet file (also .gz), or hf:owner/name"
+BASELINES = ("median", "lengths", "tfidf", "ridge", "static")
 ENCODER_HELP = "hub id, folder, or a runs:/ or models:/ address"
 
 
@@ -136,22 +138,43 @@ def say(text: str = "") -> None:
 
 
 @contextlib.contextmanager
-def bar(what: str, total: float, unit: str) -> Iterator[Any]:
+def bar(what: str, total: float, unit: str, *, shown: bool = True) -> Iterator[Any]:
     """Show how far long work has come, how fast, and how long it still takes.
 
     Yields:
         A bar with ``update(n)`` and ``set_postfix_str(text)``; it redraws once a second at most.
     """
     with tqdm(
-        total=total, desc=f"{what:<22}", unit=unit, unit_scale=True, mininterval=1.0, leave=True
-    ) as shown:
-        yield shown
+        total=total,
+        desc=f"{what:<22}",
+        unit=unit,
+        unit_scale=True,
+        mininterval=1.0,
+        disable=not shown,
+    ) as opened:
+        yield opened
 
 
-def main(run: Callable[[Config], None], config_type: type[Config]) -> None:
-    """Run an entry point; a mistake of the user ends in one message and exit status 2."""
+def main(
+    run: Callable[[Config], None], config_type: type[Config], *, several_processes: bool = False
+) -> None:
+    """Run an entry point; a mistake of the user ends in one message and exit status 2.
+
+    Args:
+        run: what the entry point does.
+        config_type: its parameters.
+        several_processes: a launcher may start it in more than one process.
+    """
     try:
-        run(parse(config_type))
+        config = parse(config_type)
+        started = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate launch
+        if started > 1 and not several_processes:
+            raise InputError(
+                f"{started} processes",
+                "one: only the finetune command shares its work between processes",
+                "start this command without a launcher, or launch entrypoints.finetune",
+            )
+        run(config)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(USER_ERROR) from None

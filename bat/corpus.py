@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import dataclasses
+import datetime
 import gzip
 import hashlib
 import itertools
@@ -86,12 +87,21 @@ class Corpus:
 class _Columns(NamedTuple):
     text: str
     price: str
-    group: str
+    group: str = ""
+    time: str = ""
 
     def named(self) -> dict[str, str]:
         """Return the columns in use, each with the setting that names it."""
-        pairs = zip(("text_column", "price_column", "group_column"), self, strict=True)
-        return {column: setting for setting, column in pairs if column}
+        return {
+            column: f"{field}_column"
+            for field, column in zip(self._fields, self, strict=True)
+            if column
+        }
+
+
+class _Time(NamedTuple):
+    is_date: bool
+    value: float  # seconds since 1970 of a date, else the number itself
 
 
 class _Document(NamedTuple):
@@ -99,7 +109,8 @@ class _Document(NamedTuple):
     text: str
     key: bytes
     price: float
-    part: str
+    part: str  # empty until all times are known, where a time column makes the parts
+    time: _Time | None
 
 
 class _UnusableError(Exception):
@@ -112,13 +123,16 @@ def load(
     text_column: str = "text",
     price_column: str = "price",
     group_column: str = "",
+    time_column: str = "",
     limit: int = 0,
 ) -> Corpus:
     """Read a corpus, with repeats merged, bad rows listed, and each row in a part of its own.
 
     Rows of one text share a part, and so do rows of one group where ``group_column`` names one.
-    A text that stands in groups of several parts stays in the strictest of them (``test`` before
-    ``calibration``, ``validation``, ``train``); its rows elsewhere are set aside.
+    Where ``time_column`` names one, the parts follow each other in time, ``train`` first and
+    ``test`` last, and rows of one time share a part; adding rows may then move others.
+    A text that stands in several parts by its groups or times stays in the strictest of them
+    (``test`` before ``calibration``, ``validation``, ``train``); its rows elsewhere are set aside.
 
     Args:
         data: ``auctions:N``; a .jsonl, .csv or .parquet file, also with .gz; or ``hf:owner/name``.
@@ -128,11 +142,13 @@ def load(
         InputError: the source cannot be read, lacks a column, has over 5 % of unusable rows, fewer
             than 100 distinct texts, one price only, or a part without rows.
     """
-    columns = _Columns(text_column, price_column, group_column)
+    columns = _Columns(text_column, price_column, group_column, time_column)
     _check_settings(columns, limit)
     name, source, medians = _source(data, columns)
     documents, rejected, n_read = _gather(name, source, columns)
     _check_rejected(name, rejected, n_read)
+    if time_column:
+        documents = _parted_by_time(name, documents)
     corpus = _limited(_merged(name, documents, rejected, n_read), limit)
     _check_enough(corpus)
     if medians is None:
@@ -287,6 +303,12 @@ def _check_settings(columns: _Columns, limit: int) -> None:
             f"text_column and price_column both {columns.text!r}",
             "two columns",
             "name the column of the texts and that of the prices",
+        )
+    if columns.group and columns.time:
+        raise InputError(
+            f"group_column={columns.group!r} and time_column={columns.time!r}",
+            "at most one of them: each decides the parts by itself",
+            "leave one out",
         )
     if limit != 0 and limit < MIN_TEXTS:
         raise InputError(
@@ -508,8 +530,10 @@ def _document(line: int, fields: dict[str, Any], columns: _Columns) -> _Document
     text = _text(fields[columns.text])
     price = _price(fields[columns.price])
     key = text_key(text)
+    if columns.time:
+        return _Document(line, text, key, price, "", _time(fields[columns.time]))
     group = _group(fields[columns.group]) if columns.group else key
-    return _Document(line, text, key, price, _part(group))
+    return _Document(line, text, key, price, _part(group), None)
 
 
 def _text(value: object) -> str:
@@ -548,6 +572,52 @@ def _group(value: object) -> bytes:
     if value is None or not str(value).strip():
         raise _UnusableError("group is missing", _excerpt(repr(value)))
     return text_key(str(value))
+
+
+def _time(value: Any) -> _Time:
+    """Read a number, or a date in ISO 8601; a date without a zone is taken as UTC."""
+    if isinstance(value, str):
+        value = value.strip()
+        if PLAIN_NUMBER.fullmatch(value):
+            return _Time(is_date=False, value=float(value))
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            reason = "time is neither a number nor an ISO date (2024-05-31, 2024-05-31T12:00:00Z)"
+            raise _UnusableError(reason, _excerpt(repr(value))) from None
+    if isinstance(value, datetime.date):
+        if not isinstance(value, datetime.datetime):
+            value = datetime.datetime(value.year, value.month, value.day)
+        zoned = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+        return _Time(is_date=True, value=zoned.timestamp())
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise _UnusableError("time is missing or no time", _excerpt(repr(value)))
+    return _Time(is_date=False, value=float(value))
+
+
+def _parted_by_time(name: str, documents: list[_Document]) -> list[_Document]:
+    """Give the earliest rows to ``train`` and the latest to ``test``, rows of one time together."""
+    times = [document.time for document in documents if document.time]
+    if len({time.is_date for time in times}) > 1:
+        lines = [
+            next(d.line for d in documents if d.time and d.time.is_date is kind)
+            for kind in (True, False)
+        ]
+        raise InputError(
+            f"{name} with a date as time on line {lines[0]} and a number on line {lines[1]}",
+            "dates or numbers throughout",
+            "write all times in one way, for instance as 2024-05-31",
+        )
+    values = np.array([time.value for time in times])
+    earlier = np.searchsorted(np.sort(values), values) / max(1, len(values))
+    ends = np.array(list(itertools.accumulate(PARTS.values())))[:-1]
+    names = list(PARTS)
+    which = np.searchsorted(ends, earlier, side="right")
+    return [
+        document._replace(part=names[index])
+        for document, index in zip(documents, which, strict=True)
+    ]
 
 
 def _excerpt(text: str) -> str:
@@ -589,7 +659,7 @@ def _merged(name: str, documents: list[_Document], rejected: list[Rejected], n_r
 
 
 def _one_part_a_text(corpus: Corpus) -> npt.NDArray[np.str_]:
-    """Set aside the rows of a text outside the strictest of its parts; only groups cause such."""
+    """Set aside the rows of a text outside the strictest of its parts (by groups or times)."""
     wide = corpus.parts.astype(f"<U{max(map(len, (*PARTS, ASIDE)))}")  # room for every name
     if not len(wide):
         return wide
@@ -674,5 +744,5 @@ def _check_enough(corpus: Corpus) -> None:
             raise InputError(
                 f"{corpus.name} without any row in the {part} part",
                 "rows in each part",
-                "give more data, or a group_column with more and smaller groups",
+                "give more data, or a group_column (time_column) with more and smaller groups",
             )

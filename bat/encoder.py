@@ -57,8 +57,10 @@ class Encoder:
 
 
 def device() -> torch.device:
-    """Choose where to compute: the first CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Choose where to compute: CUDA if there is one, each process its own device, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # set by launchers
 
 
 def open_encoder(base_model: str, *, name: str = "") -> Encoder:

@@ -10,13 +10,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from bat import metrics, records, scaling, study
+from bat import baselines, metrics, records, scaling, study
 from bat.study import Outcome, Row
 
 TITLES = {"r2": "R²", "mae": "MAE", "medae": "MedAE", "r2_log": "R² of log price"}
 # Okabe and Ito 2008: eight colours that stay apart for colour-blind readers.
 BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#777777", "#CC79A7"
 SMALL_PRICE = 100.0
+WORDS = baselines.LABELS["tfidf"]
 FEW_SEEDS = 5  # below it, seeds resampled say little (arXiv 2511.19794)
 
 
@@ -37,17 +38,24 @@ def interval(name: str, score: metrics.Interval | scaling.Estimate, *, sign: boo
 
 
 def results(outcome: Outcome) -> list[dict[str, Any]]:
-    """List the lines of results.csv: metrics with intervals, and differences to factory."""
-    factory = outcome.row("factory")
+    """List the lines of results.csv: metrics, and paired differences, all with intervals.
+
+    Each line is compared with the factory encoder, with TF-IDF, and with the size before it.
+    """
     lines = []
+    before: Row | None = None
     for row in outcome.rows:
         line: dict[str, Any] = {"arm": row.name, "documents": row.documents}
         line |= {"seeds": len(row.predictions), "validation_mae": row.validation_mae}
         line |= study.flat(row.scores)
-        if factory and row is not factory:
-            against = metrics.paired(outcome.prices, row.predictions, factory.predictions)
-            line |= study.flat({f"{name}_minus_factory": v for name, v in against.items()})
+        others = {"factory": outcome.row("factory"), "tfidf": outcome.row(WORDS)}
+        others["before"] = before if row.documents else None
+        for what, other in others.items():
+            if other and other is not row:
+                against = metrics.paired(outcome.prices, row.predictions, other.predictions)
+                line |= study.flat({f"{name}_minus_{what}": v for name, v in against.items()})
         lines.append(line | {f"{stage}_seconds": s for stage, s in row.seconds.items()})
+        before = row
     return lines
 
 
@@ -193,7 +201,7 @@ def _chosen(outcome: Outcome) -> str:
 
 def _against_words(outcome: Outcome, tuned: Sequence[Row]) -> list[str]:
     """Compare the largest arm with word counts, which cost nearly nothing."""
-    words, last = outcome.row("TF-IDF + SVD"), tuned[-1] if tuned else outcome.row("factory")
+    words, last = outcome.row(WORDS), tuned[-1] if tuned else outcome.row("factory")
     if not words or not last:
         return []
     mae = metrics.paired(outcome.prices, last.predictions, words.predictions)["mae"]
@@ -257,7 +265,7 @@ def _draw_fit(axes: Any, found: scaling.Curve, largest: int) -> None:
 
 def _lines(outcome: Outcome) -> list[tuple[Row, str, str]]:
     """Choose what the curve is compared with; the median price would only stretch the axis."""
-    styles = {"factory": (ORANGE, "--"), "TF-IDF + SVD": (GREEN, "-.")}
+    styles = {"factory": (ORANGE, "--"), WORDS: (GREEN, "-.")}
     return [(row, *styles[row.name]) for row in outcome.rows if row.name in styles]
 
 

@@ -119,9 +119,15 @@ class Outcome:
 
 
 def load(
-    data: str, *, text_column: str, price_column: str, group_column: str, limit: int
+    data: str,
+    *,
+    text_column: str,
+    price_column: str,
+    group_column: str,
+    time_column: str,
+    limit: int,
 ) -> Corpus:
-    """Load a corpus as the commands name it; a group column of ``none`` means none.
+    """Load a corpus as the commands name it; a column of ``none`` means none.
 
     Raises:
         InputError: the corpus cannot be used; the message says why.
@@ -131,6 +137,7 @@ def load(
         text_column=text_column,
         price_column=price_column,
         group_column="" if group_column == "none" else group_column,
+        time_column="" if time_column == "none" else time_column,
         limit=limit,
     )
 
@@ -178,7 +185,7 @@ def tune(
         held_out: texts for the loss on unseen text.
 
     Returns:
-        For each size the folder of its encoder.
+        For each size the folder of its encoder; of several processes, in the first one alone.
 
     Raises:
         RuntimeError: a saved encoder does not reproduce the embeddings of the one in memory.
@@ -193,12 +200,11 @@ def tune(
         code=units.code(mlm),
     )
     names = {size: units.key(trunk=inputs, size=size) for size in sizes}
-    missing = [size for size in sizes if not units.folder("encoders", names[size]).exists()]
+    missing = mlm.agreed([s for s in sizes if not units.folder("encoders", names[s]).exists()])
+    checkpoint = units.home() / "trunks" / f"{inputs}.pt"
     if missing:
-        checkpoint = units.home() / "trunks" / f"{inputs}.pt"
-        with cli.bar(
-            f"tuning, seed {recipe.seed}", mlm.work(base, texts, sizes, recipe, missing), "token"
-        ) as bar:
+        work = mlm.work(base, texts, sizes, recipe, missing)
+        with cli.bar(f"tuning, seed {recipe.seed}", work, "token", shown=mlm.is_main()) as bar:
             for tuned in mlm.finetune(
                 base,
                 texts,
@@ -209,10 +215,13 @@ def tune(
                 checkpoint=checkpoint,
                 progress=functools.partial(_show_loss, bar),
             ):
-                seen = texts[: tuned.documents]
-                fill = functools.partial(_save_tuned, tuned, seen, texts[:SANITY_TEXTS])
-                units.build("encoders", names[tuned.documents], fill)
-        checkpoint.unlink(missing_ok=True)
+                if mlm.is_main():
+                    seen = texts[: tuned.documents]
+                    fill = functools.partial(_save_tuned, tuned, seen, texts[:SANITY_TEXTS])
+                    units.build("encoders", names[tuned.documents], fill)
+    if not mlm.is_main():
+        return {}
+    checkpoint.unlink(missing_ok=True)
     return {size: _read_tuned(units.folder("encoders", names[size])) for size in sizes}
 
 
@@ -374,7 +383,7 @@ def run(
         recipe: of the tuning; its seed is replaced.
         schedule: ``one_pass`` or ``independent``.
         finetune_on: ``train`` or ``all``.
-        with_baselines: ``median`` or ``tfidf``.
+        with_baselines: names of ``baselines.LABELS``.
         tracker: takes the children's records.
     """
     seconds: dict[str, float] = {"tuning": 0.0, "embedding": 0.0, "search": 0.0, "baselines": 0.0}
@@ -396,7 +405,7 @@ def run(
             for stage, spent in arm.seconds.items():
                 seconds[stage] += spent
     began = time.monotonic()
-    extra = [_baseline(name, prepared, trials, seeds[0], tracker) for name in with_baselines]
+    extra = [_baseline(name, base, prepared, trials, seeds[0], tracker) for name in with_baselines]
     seconds["baselines"] = time.monotonic() - began
     test = prepared.rows("test")
     medians = prepared.corpus.medians
@@ -530,33 +539,54 @@ def _row(prepared: Prepared, documents: int, arms: Sequence[Arm]) -> Row:
 
 
 def _baseline(
-    name: str, prepared: Prepared, trials: int, seed: int, tracker: records.Tracker
+    name: str,
+    base: Encoder,
+    prepared: Prepared,
+    trials: int,
+    seed: int,
+    tracker: records.Tracker,
 ) -> Row:
     """Evaluate one baseline, on the same rows and with the same search as the arms."""
-    loaded, train, test = prepared.corpus, prepared.rows("train"), prepared.rows("test")
+    loaded, test = prepared.corpus, prepared.rows("test")
     validation = prepared.rows("validation")
     began = time.monotonic()
-    label = {"median": "median price", "tfidf": "TF-IDF + SVD"}[name]
     with tracker.child(f"baseline={name}") as child:
         child.log(records.Tags({"arm": "baseline"}))
-        if name == "median":
-            predictions = baselines.median(loaded.prices, train)
-            scores = metrics.bootstrap(loaded.prices[test], predictions[test])
-            child.log(records.Metrics(flat(scores)))
-        else:
-            features = baselines.tfidf_svd(loaded.texts, train, seed=seed)
-            found = evaluate(features, prepared, trials=trials, seed=seed, what="TF-IDF")
+        if name in baselines.SEARCHED:
+            features = _baseline_features(name, base, prepared, seed)
+            label = baselines.LABELS[name]
+            found = evaluate(features, prepared, trials=trials, seed=seed, what=label)
             predictions = found.predictions
             for record in evaluation_records(found, prepared):
                 child.log(record)
+        else:
+            predictions = _baseline_predictions(name, prepared)
+            scores = metrics.bootstrap(loaded.prices[test], predictions[test])
+            child.log(records.Metrics(flat(scores)))
     return Row(
-        name=label,
+        name=baselines.LABELS[name],
         documents=None,
         predictions=predictions[None, test],
         scores=metrics.bootstrap(loaded.prices[test], predictions[test]),
         validation_mae=float(np.abs(predictions - loaded.prices)[validation].mean()),
         seconds={"baselines": time.monotonic() - began},
     )
+
+
+def _baseline_features(
+    name: str, base: Encoder, prepared: Prepared, seed: int
+) -> npt.NDArray[np.float32]:
+    texts = prepared.corpus.texts
+    if name == "tfidf":
+        return baselines.tfidf_svd(texts, prepared.rows("train"), seed=seed)
+    return baselines.lengths(texts) if name == "lengths" else baselines.static(base, texts)
+
+
+def _baseline_predictions(name: str, prepared: Prepared) -> Floats:
+    loaded, train = prepared.corpus, prepared.rows("train")
+    if name == "median":
+        return baselines.median(loaded.prices, train)
+    return baselines.tfidf_ridge(loaded.texts, loaded.prices, train, groups=loaded.text_ids)
 
 
 def best(arms: Sequence[Arm]) -> Arm:

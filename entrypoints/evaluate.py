@@ -17,6 +17,7 @@ class EvaluateConfig:
     text_column: str = option("text", "column of the texts")
     price_column: str = option("price", "column of the prices")
     group_column: str = option("none", "rows with the same value here stay in one part")
+    time_column: str = option("none", "train on the earliest rows, test on the latest")
     limit: int = option(0, "use this many rows, chosen by hash; 0 for all")
     trials: int = option(30, "settings that Optuna tries")
     seed: int = option(0, "of the search")
@@ -37,6 +38,7 @@ def run(config: EvaluateConfig) -> None:
         text_column=config.text_column,
         price_column=config.price_column,
         group_column=config.group_column,
+        time_column=config.time_column,
         limit=config.limit,
     )
     opened = encoder.open_encoder(tracking.resolve(config.encoder), name=config.encoder)

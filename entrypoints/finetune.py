@@ -16,6 +16,7 @@ class FinetuneConfig:
     text_column: str = option("text", "column of the texts")
     price_column: str = option("price", "column of the prices")
     group_column: str = option("none", "rows with the same value here stay in one part")
+    time_column: str = option("none", "train on the earliest rows, test on the latest")
     limit: int = option(0, "use this many rows, chosen by hash; 0 for all")
     base_model: str = option(cli.DEFAULT_ENCODER, cli.ENCODER_HELP)
     documents: str = option("all", "how many of the training part: a count, a share, or all")
@@ -44,6 +45,7 @@ def run(config: FinetuneConfig) -> None:
         text_column=config.text_column,
         price_column=config.price_column,
         group_column=config.group_column,
+        time_column=config.time_column,
         limit=config.limit,
     )
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
@@ -55,11 +57,14 @@ def run(config: FinetuneConfig) -> None:
     recipe = mlm.Recipe(
         config.learning_rate, config.mask_share, passes=config.passes, seed=config.seed
     )
+    held_out = study.held_out_texts(prepared, config.finetune_on)
+    if not mlm.is_main():  # started by a launcher: the first process alone logs and speaks
+        study.tune(base, texts, [size], recipe, held_out=held_out)
+        return
     with tracking.run("finetune") as tracker:
         tracker.log(records.Params({f"config.{k}": v for k, v in asdict(config).items()}))
         for record in report.findings_records(prepared):
             tracker.log(record)
-        held_out = study.held_out_texts(prepared, config.finetune_on)
         tuned = study.tune(base, texts, [size], recipe, held_out=held_out)[size]
         for record in study.tuning_records(tuned, prepared):
             tracker.log(record)
@@ -67,4 +72,4 @@ def run(config: FinetuneConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.main(run, FinetuneConfig)
+    cli.main(run, FinetuneConfig, several_processes=True)

@@ -16,6 +16,7 @@ class StudyConfig:
     text_column: str = option("text", "column of the texts")
     price_column: str = option("price", "column of the prices")
     group_column: str = option("none", "rows with the same value here stay in one part")
+    time_column: str = option("none", "train on the earliest rows, test on the latest")
     limit: int = option(0, "use this many rows, chosen by hash; 0 for all")
     base_model: str = option(cli.DEFAULT_ENCODER, cli.ENCODER_HELP)
     sizes: str = option(
@@ -29,7 +30,9 @@ class StudyConfig:
     passes: int = option(1, "times each document is seen; above 1 needs schedule=independent")
     schedule: str = option("one_pass", "one_pass (one trunk for all sizes) or independent")
     finetune_on: str = option("train", "train; or all, test texts included (transductive)")
-    baselines: str = option("median,tfidf", "baselines beside the encoders; or none")
+    baselines: str = option(
+        ",".join(cli.BASELINES), "baselines beside the encoders: some of these, or none"
+    )
     plan_only: bool = option(False, "print the plan and stop")
 
     def __post_init__(self) -> None:
@@ -43,7 +46,7 @@ class StudyConfig:
         cli.check_range("learning_rate", self.learning_rate, 1e-8, 1.0)
         cli.check_choice("schedule", self.schedule, ("one_pass", "independent"))
         cli.check_choice("finetune_on", self.finetune_on, ("train", "all"))
-        cli.names("baselines", self.baselines, ("median", "tfidf"))
+        cli.names("baselines", self.baselines, cli.BASELINES)
         if self.passes > 1 and self.schedule == "one_pass":
             raise cli.InputError(
                 f"passes={self.passes} with schedule=one_pass",
@@ -54,13 +57,14 @@ class StudyConfig:
 
 def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
-    from bat import corpus, encoder, mlm, plan, records, report, study, tracking
+    from bat import baselines, corpus, encoder, mlm, plan, records, report, study, tracking
 
     loaded = study.load(
         config.data,
         text_column=config.text_column,
         price_column=config.price_column,
         group_column=config.group_column,
+        time_column=config.time_column,
         limit=config.limit,
     )
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
@@ -68,7 +72,7 @@ def run(config: StudyConfig) -> None:
     texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)
     sizes = corpus.parse_sizes(config.sizes, len(texts))
     recipe = mlm.Recipe(config.learning_rate, config.mask_share, passes=config.passes)
-    baselines = cli.names("baselines", config.baselines, ("median", "tfidf"))
+    with_baselines = cli.names("baselines", config.baselines, cli.BASELINES)
     planned = plan.make(
         base,
         prepared,
@@ -78,7 +82,7 @@ def run(config: StudyConfig) -> None:
         trials=config.trials,
         recipe=recipe,
         schedule=config.schedule,
-        n_searches="tfidf" in baselines,
+        n_searches=sum(name in baselines.SEARCHED for name in with_baselines),
     )
     cli.say(plan.text(planned, prepared))
     if config.plan_only:
@@ -96,7 +100,7 @@ def run(config: StudyConfig) -> None:
             recipe=recipe,
             schedule=config.schedule,
             finetune_on=config.finetune_on,
-            with_baselines=baselines,
+            with_baselines=with_baselines,
             tracker=tracker,
         )
         for record in report.parent_records(outcome):

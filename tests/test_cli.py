@@ -9,6 +9,7 @@ import pytest
 
 from bat import cli
 from bat.cli import InputError, option
+from entrypoints import evaluate, finetune, scaling_study
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,26 +72,46 @@ def test_range_choice_and_names_say_what_was_expected():
         cli.names("k", "a,c", ("a", "b"))
 
 
-@pytest.mark.parametrize(
-    ("module", "argv", "message"),
-    [
-        ("scaling_study", ["--seeds", "0"], "seeds=0"),
-        ("scaling_study", ["--passes", "2"], "schedule=independent"),
-        ("scaling_study", ["--data", "missing.jsonl"], "which does not exist"),
-        ("evaluate", ["--trials", "none"], "trials='none'"),
-        ("finetune", ["--mask_share", "2"], "mask_share=2.0"),
-    ],
-)
-def test_a_mistake_ends_with_status_2_and_no_traceback(module, argv, message):
+MISTAKES = [
+    (scaling_study, ["--passes", "2"], "schedule=independent"),
+    (scaling_study, ["--data", "missing.jsonl"], "which does not exist"),
+    (evaluate, ["--trials", "none"], "trials='none'"),
+    (finetune, ["--mask_share", "2"], "mask_share=2.0"),
+]
+
+
+@pytest.mark.parametrize(("command", "argv", "message"), MISTAKES)
+def test_a_mistake_ends_with_status_2_and_a_remedy(command, argv, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [command.__name__, *argv])
+    config = next(kind for name, kind in vars(command).items() if name.endswith("Config"))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(command.run, config)
+    assert stop.value.code == cli.USER_ERROR
+    said = capsys.readouterr().err
+    assert message in said
+    assert "expected:" in said
+    assert "remedy:" in said
+
+
+def test_a_launcher_starts_only_what_shares_its_work(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(sys, "argv", ["sample"])
+    ran = []
+    with pytest.raises(SystemExit):
+        cli.main(ran.append, Sample)
+    assert "got 2 processes" in capsys.readouterr().err
+    cli.main(ran.append, Sample, several_processes=True)
+    assert ran == [Sample()]
+
+
+def test_a_mistake_in_the_shell_shows_no_traceback():
     done = subprocess.run(
-        [sys.executable, "-m", f"entrypoints.{module}", *argv],
+        [sys.executable, "-m", "entrypoints.scaling_study", "--seeds", "0"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == cli.USER_ERROR
-    assert message in done.stderr
-    assert "expected:" in done.stderr
-    assert "remedy:" in done.stderr
+    assert done.stderr.startswith("error: got seeds=0\n")
     assert "Traceback" not in done.stderr

@@ -358,6 +358,47 @@ def test_a_text_in_two_groups_stays_in_the_stricter_part(tmp_path):
     assert data.counts[:3].tolist() == [1, 2, 1]
 
 
+@pytest.mark.parametrize(
+    "when",
+    [
+        lambda i: i,
+        lambda i: f"{i}",
+        lambda i: f"{2000 + i // 12}-{i % 12 + 1:02}-01",
+        lambda i: f"2024-05-31T{i // 60:02}:{i % 60:02}:00Z",
+    ],
+)
+def test_train_comes_first_and_test_last(tmp_path, when):
+    times = [78 if 78 <= i <= 82 else i for i in range(100)]  # five rows of one time
+    rows = [{**row, "sold": when(time)} for row, time in zip(plain(100), times, strict=True)]
+    data = loaded(tmp_path, random.Random(0).sample(rows, 100), time_column="sold")
+    place = {row["text"]: i for i, row in enumerate(rows)}
+    parts = [part for _, part in sorted(zip(map(place.get, data.texts), data.parts, strict=True))]
+    wanted = ["train"] * 64 + ["validation"] * 8 + ["calibration"] * 11 + ["test"] * 17
+    assert parts == wanted
+
+
+def test_a_text_sold_again_later_is_tested_and_not_tuned_on(tmp_path):
+    rows = [{**row, "sold": i} for i, row in enumerate(plain(200))]
+    again = {**rows[0], "sold": 1000}
+    data = loaded(tmp_path, [*rows, again], time_column="sold")
+    mine = data.parts[[text == again["text"] for text in data.texts]]
+    assert mine.tolist() == ["aside", "test"]
+
+
+def test_times_that_cannot_be_compared_are_refused(tmp_path):
+    rows = [{**row, "sold": i} for i, row in enumerate(plain())]
+    bad = loaded(tmp_path, [*rows, {"text": "a", "price": 1, "sold": "May"}], time_column="sold")
+    assert bad.rejected[0].reason.startswith("time is neither a number nor an ISO date")
+    missing = loaded(tmp_path, [*rows, {"text": "a", "price": 1, "sold": None}], time_column="sold")
+    assert missing.rejected[0].reason == "time is missing or no time"
+    with pytest.raises(InputError, match="date as time on line 121 and a number on line 1"):
+        loaded(
+            tmp_path, [*rows, {"text": "a", "price": 1, "sold": "2024-05-31"}], time_column="sold"
+        )
+    with pytest.raises(InputError, match="at most one of them"):
+        loaded(tmp_path, rows, time_column="sold", group_column="price")
+
+
 def test_limit_is_stable_nested_and_apart_from_the_parts(tmp_path):
     small, large = (loaded(tmp_path, plain(4000), limit=n) for n in (1000, 2000))
     assert len(small.texts) == 1000

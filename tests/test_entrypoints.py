@@ -1,6 +1,9 @@
 """The three commands from end to end on a tiny encoder; MLflow, registry and pyfunc are real."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bat import corpus, encoder, mlm, pricer, search, study, tracking
+from bat import baselines, corpus, encoder, mlm, pricer, search, study, tracking
 from bat.cli import InputError
 from entrypoints import evaluate, finetune, scaling_study
 
+ROOT = Path(__file__).parent.parent
 ALL = 322  # documents of the training part of auctions:500
 
 
@@ -36,7 +40,7 @@ def files(client, run_id, folder=""):
 
 @pytest.fixture
 def studied(store, tiny_folder, lines):
-    toy_study(tiny_folder, "auctions:500", baselines="median,tfidf")
+    toy_study(tiny_folder, "auctions:500", baselines="median,lengths,tfidf,ridge,static")
     runs = store.search_runs(["0"])
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     children = {run.info.run_name: run for run in runs if run is not parent}
@@ -46,7 +50,7 @@ def studied(store, tiny_folder, lines):
 def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypatch):
     client, parent, children = studied.client, studied.parent, studied.children
     arms = [f"documents={n} seed=0" for n in (0, 256, ALL)]
-    assert set(children) == {*arms, "baseline=median", "baseline=tfidf"}
+    assert set(children) == {*arms, *(f"baseline={name}" for name in baselines.LABELS)}
     assert all(run.info.status == "FINISHED" for run in [parent, *children.values()])
 
     # the parent: the curve, the answer, the table
@@ -74,7 +78,10 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     models = mlflow.search_logged_models(["0"], output_format="list")
     names = sorted((m.name, m.source_run_id) for m in models if m.name != "pricer")
     encoders = [children[name].info.run_id for name in arms]
-    trees = [*encoders, children["baseline=tfidf"].info.run_id]
+    trees = [
+        *encoders,
+        *(children[f"baseline={name}"].info.run_id for name in baselines.SEARCHED),
+    ]
     assert names == sorted(
         [("encoder", run) for run in encoders] + [("regressor", run) for run in trees]
     )
@@ -163,6 +170,32 @@ def test_finetune_then_evaluate(store, tiny_folder, sales, lines):
     assert run.data.tags["protocol"] == "inductive"
     assert "predicted_actual.png" in files(store, run.info.run_id)
     assert "R²" in lines[-1]
+
+
+@pytest.mark.slow
+def test_two_launched_processes_log_one_run(store, tiny_folder, sales, lines, tmp_path):
+    flags = {"data": str(sales), "base_model": str(tiny_folder), "documents": "260"}
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+            "-m", "entrypoints.finetune", *(f"--{name}={value}" for name, value in flags.items()),
+        ],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "BAT_HOME": str(tmp_path / "shared")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("tuned on 260 documents") == 1
+    (together,) = store.search_runs(["0"])
+    finetune.run(finetune.FinetuneConfig(**flags))
+    alone = store.search_runs(["0"])[0]
+    ours, theirs = (
+        [m.value for m in store.get_metric_history(run.info.run_id, "mlm_loss")]
+        for run in (alone, together)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-2)  # bfloat16, where the CPU has it
+    assert Path(tracking.resolve(f"runs:/{together.info.run_id}/encoder"), "modules.json").is_file()
 
 
 def test_an_encoder_that_saw_test_texts_is_labelled(store, tiny_folder, sales, lines):

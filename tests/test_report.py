@@ -78,6 +78,15 @@ def test_results_hold_every_number_with_its_ends():
     assert lines[1]["mae_low"] < lines[1]["mae"] < lines[1]["mae_high"]
     assert lines[1]["mae_minus_factory_high"] < 0
     assert "mae_minus_factory" not in lines[0]
+    assert lines[1]["mae_minus_tfidf"] == lines[1]["mae_minus_factory"]  # equal by construction
+
+
+def test_each_size_is_compared_with_the_one_before():
+    lines = report.results(outcome({0: 0.3, 500: 0.2, 1000: 0.1}))
+    assert lines[1]["mae_minus_before"] == lines[1]["mae_minus_factory"]
+    assert lines[2]["mae_minus_before"] == pytest.approx(lines[2]["mae"] - lines[1]["mae"])
+    assert "mae_minus_before" not in lines[0]
+    assert "mae_minus_before" not in lines[3]
 
 
 def test_small_prices_keep_their_decimals():
