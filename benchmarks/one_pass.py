@@ -1,13 +1,13 @@
 """Encoders for ten subset sizes: one pass for all against ten tunings, each by our own loop.
 
-python -m benchmarks.one_pass [--toy] [--seeds 3] [--r2]
+python -m benchmarks.one_pass [--toy] [--seeds 0,1,2] [--r2]
 
 Both take the same blocks a step, rates and masks; only the trunk that the one pass shares differs.
 The clock holds opening, warming and all copies of weights, not the held-out losses, which say what
-the one pass costs in quality. ``--r2`` also embeds the corpus with every encoder, fits one fixed
-regressor on the training rows, and prints the paired interval of the test R².
+the one pass costs in quality. ``--r2`` also embeds the corpus with every encoder, in the tuning's
+precision, fits one fixed regressor on the training rows, and prints the paired interval of test R².
 Each tuning is kept under ``BAT_HOME`` when done, with its time: a killed run goes on from there,
-and ``--seeds 1`` today and ``--seeds 3`` tomorrow do the work of three seeds once.
+and ``--seeds 0`` today and ``--seeds 0,1,2`` tomorrow do the work of three seeds once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bat import corpus, encoder, metrics, mlm, regressor, units
 from bat.corpus import Corpus
@@ -68,7 +69,10 @@ def tune(
         kept[str(tuned.documents)] = tuned.held_out[-1][1]
         if rows:
             ready = dataclasses.replace(opened, model=tuned.model)
-            np.save(folder / f"{tuned.documents}.npy", encoder.encode(ready, loaded.texts))
+            dtype = mlm.precision(recipe.precision)
+            with torch.autocast(encoder.device().type, dtype, enabled=dtype != torch.float32):
+                found = encoder.encode(ready, loaded.texts)
+            np.save(folder / f"{tuned.documents}.npy", found)
         began = time.perf_counter()
     (folder / "kept.json").write_text(json.dumps(kept))
 
@@ -146,7 +150,7 @@ def main() -> None:
     """Compare seed by seed, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--toy", action="store_true")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", default="0", help="with commas between")
     parser.add_argument("--r2", action="store_true")
     asked = parser.parse_args()
     clock_checks()
@@ -159,7 +163,7 @@ def main() -> None:
     available = TOY_DOCUMENTS if asked.toy else len(corpus.tuning_texts(loaded, seed=0))
     sizes = [round(available * point / points) for point in range(1, points + 1)]
     times, found = [], []
-    for seed in range(asked.seeds):
+    for seed in map(int, asked.seeds.split(",")):
         texts = [loaded.texts[i] for i in corpus.tuning_texts(loaded, seed=seed)]
         blocks = mlm.pack(opened, texts, sizes)
         recipe = mlm.Recipe(seed=seed)
