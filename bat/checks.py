@@ -6,7 +6,7 @@ import dataclasses
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ ROUNDING = (
     1e-6  # sums over millions of weights: a filter may let too much through, never too little
 )
 MANY_NEAR_SHARE = 0.1  # convention: beyond it the corpus repeats itself, and groups serve better
+TEXTS_A_CHUNK = 20_000  # bounds memory, at some 10 kB a text
 PAIRS_A_CHUNK = 2_000_000  # bounds memory, at some 100 bytes a pair
 PAIRS_A_BATCH = 20_000  # the same for the exact comparison, at some 10 kB a pair
 
@@ -189,7 +190,7 @@ def set_aside_near_repeats(corpus: Corpus) -> tuple[Corpus, list[Finding]]:
     text_ids, firsts = np.unique(corpus.text_ids[used], return_index=True)
     firsts = used[firsts]  # one row for each text
     is_test = corpus.parts[firsts] == "test"
-    twins = _nearest_tests(_shingles([corpus.texts[i] for i in firsts]), is_test)
+    twins = _nearest_tests(_shingles([corpus.texts[i] for i in firsts], is_test), is_test)
     twin_rows = np.full(int(corpus.text_ids.max()) + 1, -1)
     twin_rows[text_ids] = np.where(twins >= 0, firsts[twins], -1)
     twin_rows = twin_rows[corpus.text_ids]  # one entry a row
@@ -232,38 +233,67 @@ def _near_finding(
 
 
 class _Shingles(NamedTuple):
-    """The distinct runs of words of every text, the rarest run of each text first.
+    """The distinct runs of words that a test text has too, text by text, the rarest run first.
 
-    One entry for each pair (text, run); ``total`` has one for each text. Those of text i stand from
-    ``start[i]`` to ``start[i + 1]``.
+    One entry for each pair (text, run), those of text i from ``start[i]`` to ``start[i + 1]``;
+    ``total`` has one for each text, over all of its runs.
     """
 
-    text: npt.NDArray[np.int64]
-    run: npt.NDArray[np.int64]  # runs numbered from the rarest
+    text: npt.NDArray[np.int32]
+    run: npt.NDArray[np.int32]  # any number that names it
     weight: npt.NDArray[np.float64]
-    rest: npt.NDArray[np.float64]  # weight of this entry and those after it in its text
+    rest: npt.NDArray[np.float64]  # weight of this run and all that are no rarer in its text
     start: npt.NDArray[np.int64]
     total: npt.NDArray[np.float64]
 
 
-def _shingles(texts: Sequence[str]) -> _Shingles:
+def _shingles(texts: Sequence[str], is_test: npt.NDArray[np.bool_]) -> _Shingles:
+    """Weigh the runs of all texts; a million texts of a hundred words take some 3 GB."""
     n = len(texts)
-    owners, runs = _runs(texts)
-    _, run, occurrences = np.unique(runs, return_inverse=True, return_counts=True)
-    rarity = np.empty(len(occurrences), np.int64)
-    rarity[np.argsort(occurrences, kind="stable")] = np.arange(len(occurrences))
-    entries = np.unique((owners << 32) | rarity[run])  # sorted by text, then by rarity
-    text, run = entries >> 32, entries & 0xFFFFFFFF
-    weight = np.log((n + 1) / np.bincount(run))[run]
-    start = np.searchsorted(text, np.arange(n + 1))
-    up_to = np.concatenate([[0.0], np.cumsum(weight)])
-    rest = up_to[start[text + 1]] - up_to[:-1]
-    return _Shingles(text, run, weight, rest, start, up_to[start[1:]] - up_to[start[:-1]])
+    runs, start = _runs(texts)
+    holders = _holders(runs)
+    known = np.unique(runs[np.repeat(is_test, np.diff(start))])
+    kept: list[tuple[npt.NDArray[Any], ...]] = []
+    total = np.empty(n)
+    for first in range(0, n, TEXTS_A_CHUNK):
+        last = min(n, first + TEXTS_A_CHUNK)
+        here = slice(start[first], start[last])
+        text = np.repeat(np.arange(last - first), np.diff(start[first : last + 1]))
+        order = np.lexsort((runs[here], holders[here], text))  # one order for all texts
+        run, weight = runs[here][order], np.log((n + 1) / holders[here][order])
+        up_to = np.concatenate([[0.0], np.cumsum(weight)])
+        ends = up_to[start[first + 1 : last + 1] - start[first]]
+        total[first:last] = np.diff(ends, prepend=0.0)
+        place = np.searchsorted(known, run)
+        found = known[np.minimum(place, len(known) - 1)] == run
+        rest = (ends[text] - up_to[:-1])[found]
+        texts_kept = (text[found] + first).astype(np.int32)
+        kept.append((texts_kept, place[found].astype(np.int32), weight[found], rest))
+    texts_kept, places, weights, rests = (np.concatenate(each) for each in zip(*kept, strict=True))
+    ends = np.searchsorted(texts_kept, np.arange(n + 1))
+    return _Shingles(texts_kept, places, weights, rests, ends, total)
 
 
-def _runs(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Hash every run of words: for each the index of its text and 64 bits."""
+def _runs(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Hash the distinct runs of words of each text to 64 bits; also where each text's begin."""
     vocabulary: dict[str, int] = {}
+    found, counts = [], [np.zeros(1, np.int64)]
+    for first in range(0, len(texts), TEXTS_A_CHUNK):
+        chunk = texts[first : first + TEXTS_A_CHUNK]
+        owners, runs = _hashed(chunk, vocabulary)
+        order = np.lexsort((runs, owners))
+        owners, runs = owners[order], runs[order]
+        is_new = np.ones(len(runs), np.bool_)
+        is_new[1:] = (runs[1:] != runs[:-1]) | (owners[1:] != owners[:-1])
+        found.append(runs[is_new])
+        counts.append(np.bincount(owners[is_new], minlength=len(chunk)))
+    return np.concatenate(found), np.cumsum(np.concatenate(counts))
+
+
+def _hashed(
+    texts: Sequence[str], vocabulary: dict[str, int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """Hash every run of words: for each the index of its text and 64 bits."""
     words, lengths = array("q"), np.zeros(len(texts), np.int64)
     for i, text in enumerate(texts):
         found = WORD.findall(corpora.normalise(text))
@@ -281,6 +311,17 @@ def _runs(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.u
     return owners, runs
 
 
+def _holders(runs: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+    """Count for each entry the texts that have its run; part by part, to sort little at once."""
+    holders = np.empty(len(runs), np.int32)
+    share = (runs >> np.uint64(60)).astype(np.uint8)
+    for number in range(16):
+        here = np.flatnonzero(share == number)
+        _, which, counts = np.unique(runs[here], return_inverse=True, return_counts=True)
+        holders[here] = counts[which]
+    return holders
+
+
 def _nearest_tests(shingles: _Shingles, is_test: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Find for each other text a test text that is near to it, the nearest if there are several.
 
@@ -291,7 +332,7 @@ def _nearest_tests(shingles: _Shingles, is_test: npt.NDArray[np.bool_]) -> npt.N
     nearest, likeness = np.full(n, -1), np.zeros(n)
     shape = (n, int(shingles.run.max()) + 1)
     weights = sparse.csr_matrix((shingles.weight, shingles.run, shingles.start), shape)
-    ones = sparse.csr_matrix((np.ones(len(shingles.run)), shingles.run, shingles.start), shape)
+    ones = weights.astype(np.bool_)
     for tests, others in _candidates(shingles, is_test):
         shared = np.asarray(weights[tests].multiply(ones[others]).sum(axis=1)).ravel()
         found = shared / (shingles.total[tests] + shingles.total[others] - shared)
@@ -330,7 +371,7 @@ def _candidates(
         # What two near texts share is at least NEAR / (1 + NEAR) of their sum, and none of it
         # stands before the rarest run that they share.
         rest = np.minimum(shingles.rest[left], shingles.rest[right])
-        left, right = shingles.text[left], shingles.text[right]
+        left, right = (shingles.text[each].astype(np.int64) for each in (left, right))
         least = (NEAR - ROUNDING) / (1 + NEAR) * (shingles.total[left] + shingles.total[right])
         fits = rest >= least
         pairs = np.unique((left[fits] << 32) | right[fits])

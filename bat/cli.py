@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,6 +94,30 @@ def names(parameter: str, value: str, known: Sequence[str]) -> tuple[str, ...]:
                 f"correct {parameter}, or leave it out for its default",
             )
     return asked
+
+
+def settings(parameter: str, value: str, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Read ``name=value`` pairs with commas between.
+
+    Args:
+        parameter: whose value this is.
+        value: the pairs.
+        kinds: the names there are, each with the type of its value.
+
+    Raises:
+        InputError: a pair is no pair, its name is unknown, or its value has another type.
+    """
+    found = {}
+    for pair in value.split(","):
+        name, equals, said = (part.strip() for part in pair.partition("="))
+        if not equals or name not in kinds:
+            raise InputError(
+                f"{pair.strip()!r} in {parameter}={value!r}",
+                f"name=value with commas between, of {', '.join(kinds)}",
+                f"correct {parameter}, or leave it out for its default",
+            )
+        found[name] = _read(name, said, kinds[name])
+    return found
 
 
 def parse(config_type: type[Config], argv: Sequence[str] | None = None) -> Config:

@@ -15,7 +15,9 @@ from bat.study import Outcome, Row
 
 TITLES = {"r2": "R²", "mae": "MAE", "medae": "MedAE", "r2_log": "R² of log price"}
 # Okabe and Ito 2008: eight colours that stay apart for colour-blind readers.
-BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#777777", "#CC79A7"
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+GREY, BLACK = "#777777", "#000000"
+CURVES = ("r2", "medae", "mae")  # the metrics that get a figure
 SMALL_PRICE = 100.0
 WORDS = baselines.LABELS["tfidf"]
 FEW_SEEDS = 5  # below it, seeds resampled say little (arXiv 2511.19794)
@@ -91,7 +93,7 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def answer(outcome: Outcome) -> str:
-    """Say in words whether fine-tuning paid, how many documents are enough, and the doubts."""
+    """Say in words, a line each, whether tuning paid, how many documents are enough, and doubts."""
     tuned = [row for row in outcome.rows if row.documents]
     factory = outcome.row("factory")
     sentences = []
@@ -121,7 +123,19 @@ def _gain(outcome: Outcome, factory: Row, tuned: Sequence[Row]) -> list[str]:
         f"{number('r2', factory.scores['r2'].value)} (95 % intervals, paired on "
         f"{len(outcome.prices):,} test rows)."
     ]
-    return [*said, *_along_the_curve(learned(outcome)[0]["mae"])] if len(tuned) > 1 else said
+    if len(tuned) > 1:
+        said += _along_the_curve(learned(outcome)[0]["mae"], outcome.margin)
+    return said + _stopped(outcome)
+
+
+def _stopped(outcome: Outcome) -> list[str]:
+    """Say which sizes were left out and why, or why none was."""
+    if not outcome.stop:
+        return []
+    if not outcome.skipped:
+        return [f"No size was left out: {outcome.stop.reason}."]
+    sizes = ", ".join(f"{size:,}" for size in outcome.skipped)
+    return [f"Stopped before {sizes} documents: by validation {outcome.stop.reason}."]
 
 
 @functools.lru_cache(maxsize=2)
@@ -141,17 +155,18 @@ def learned(
         np.stack([row.predictions for row in tuned]),
         factory.predictions,
     )
-    curves = {name: scaling.curve(score) for name, score in scores.items()}
-    return curves, scaling.hypotheses(scores)
+    margin = outcome.margin
+    curves = {name: scaling.curve(score, margin=margin) for name, score in scores.items()}
+    return curves, scaling.hypotheses(scores, margin=margin)
 
 
-def _along_the_curve(found: scaling.Curve) -> list[str]:
+def _along_the_curve(found: scaling.Curve, margin: float) -> list[str]:
     """Say how many documents are enough and what more would bring, or why that cannot be said."""
     said = []
     if found.enough:
         where = "on the fitted curve" if found.enough.on_curve else "among the sizes tried"
         said.append(
-            f"Enough: {found.enough.documents:,} documents bring all but {scaling.MARGIN:.0%} of "
+            f"Enough: {found.enough.documents:,} documents bring all but {margin:.0%} of "
             f"that gain in MAE (95 % interval {found.enough.low:,} to {found.enough.high:,}, "
             f"{where})."
         )
@@ -200,16 +215,25 @@ def _chosen(outcome: Outcome) -> str:
 
 
 def _against_words(outcome: Outcome, tuned: Sequence[Row]) -> list[str]:
-    """Compare the largest arm with word counts, which cost nearly nothing."""
-    words, last = outcome.row(WORDS), tuned[-1] if tuned else outcome.row("factory")
-    if not words or not last:
+    """Compare the largest arm with TF-IDF, and with the best baseline: they cost nearly nothing."""
+    last = tuned[-1] if tuned else outcome.row("factory")
+    others = [row for row in outcome.rows if row.documents is None]
+    if not last or not others:
         return []
-    mae = metrics.paired(outcome.prices, last.predictions, words.predictions)["mae"]
-    verdict = "beats" if mae.high < 0 else "loses to" if mae.low > 0 else "is not told apart from"
-    return [
-        f"The encoder {last.name if last.documents else 'as it came'} {verdict} word counts "
-        f"(TF-IDF) with the same search: MAE differs by {interval('mae', mae, sign=True)}."
-    ]
+    name = last.name if last.documents else "as it came"
+    best = min(others, key=lambda row: row.validation_mae)
+    said = []
+    for row in others:
+        if row is best or row.name == WORDS:
+            mae = metrics.paired(outcome.prices, last.predictions, row.predictions)["mae"]
+            verdict = "loses to" if mae.low > 0 else "is not told apart from"
+            verdict = "beats" if mae.high < 0 else verdict
+            what = "the best baseline by validation" if row is best else "with the same search"
+            said.append(
+                f"The encoder {name} {verdict} {row.name}, {what}: MAE differs by "
+                f"{interval('mae', mae, sign=True)}."
+            )
+    return said
 
 
 def _doubts(outcome: Outcome) -> list[str]:
@@ -256,11 +280,17 @@ def curve(outcome: Outcome, name: str) -> Figure:
 
 
 def _draw_fit(axes: Any, found: scaling.Curve, largest: int) -> None:
-    """Draw the fitted curve where one is supported."""
+    """Draw the fitted curve with its band where one is supported, and the size that is enough."""
     if found.choice.fit:
         n = np.linspace(min(found.choice.fitted), largest, 200)
         label = f"fitted: {found.choice.fit.family}"
         axes.plot(n, scaling.predict(found.choice.fit, n), color=BLUE, lw=1, alpha=0.6, label=label)
+        ends = [[p.score.low for p in found.band], [p.score.high for p in found.band]]
+        axes.fill_between([p.documents for p in found.band], *ends, color=BLUE, alpha=0.15, lw=0)
+    if found.enough:
+        label = f"enough: {found.enough.documents:,} documents"
+        axes.axvline(found.enough.documents, color=BLACK, lw=1, ls=(0, (1, 2)), label=label)
+        axes.axvspan(found.enough.low, found.enough.high, color=BLACK, alpha=0.05, lw=0)
 
 
 def _lines(outcome: Outcome) -> list[tuple[Row, str, str]]:
@@ -296,8 +326,10 @@ def parent_records(outcome: Outcome) -> Iterable[records.Record]:
     loaded = outcome.prepared.corpus
     yield records.Dataset(loaded.name, loaded.digest, loaded.texts, loaded.prices.tolist(), "study")
     yield records.Table("results.csv", results(outcome))
-    for name in ("r2", "mae", "medae"):
-        yield records.Figure(f"curve_{name}.png", curve(outcome, name))
+    for name in CURVES:
+        drawn = curve(outcome, name)
+        yield records.Figure(f"curve_{name}.png", drawn)
+        yield records.Figure(f"curve_{name}.svg", drawn)
     yield records.Text("answer.md", f"{answer(outcome)}\n\n{hypotheses(outcome)}\n")
     yield records.Note(note(outcome))
 

@@ -23,6 +23,7 @@ MARGIN = 0.1  # of the whole gain: what one may forgo and still call it enough
 TAILS = (0.025, 0.975)  # convention: 95 % intervals
 ESTABLISHED = 0.975  # share of the draws that must show a gain before a share of it is taken
 TREND = 0.05  # largest p of Kendall's test; hence the false alarms on flat curves, at most
+BAND_POINTS = 41  # a picture shows no more
 HORIZONS = (2, 5)  # forecasts, in multiples of the documents there are
 TANGIBLE = 0.01  # of the factory's MAE: the smallest gain that whole per cents can show
 MODEST = 0.25  # of the factory's R²: the bound that the working hypothesis names
@@ -179,6 +180,7 @@ class Curve:
     reliance: Estimate | None  # local data-reliance: a quadrupling saves about half of it
     forecasts: tuple[Forecast, ...]
     backtest: Backtest | None
+    band: tuple[Forecast, ...]  # the curve itself over the sizes tried, without an arm's scatter
     refusals: tuple[str, ...]
 
 
@@ -631,6 +633,7 @@ def curve(scores: Scores, *, margin: float = MARGIN, seed: int = 0) -> Curve:
         reliance=None if refit is None else _reliance(refit),
         forecasts=() if refit is None else _forecasts(refit),
         backtest=test,
+        band=() if refit is None else _band(refit),
         refusals=tuple(refusals),
     )
 
@@ -754,6 +757,15 @@ def _forecasts(refit: _Refit) -> tuple[Forecast, ...]:
         values = refit.picked(operator.methodcaller("at", documents)) + refit.another
         score = _estimate(_falling(np.maximum(values, floor), refit.rising))
         made.append(Forecast(int(documents), score))
+    return tuple(made)
+
+
+def _band(refit: _Refit) -> tuple[Forecast, ...]:
+    """Read the curve at even steps from the smallest to the full size."""
+    made = []
+    for documents in np.linspace(refit.n[0], refit.n[-1], BAND_POINTS):
+        values = refit.picked(operator.methodcaller("at", documents))
+        made.append(Forecast(round(documents), _estimate(_falling(values, refit.rising))))
     return tuple(made)
 
 

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from bat import (
     pricer,
     records,
     regressor,
+    scaling,
     search,
     units,
 )
@@ -112,6 +113,9 @@ class Outcome:
     best: Arm
     ceiling: auctions.Ceiling | None
     seconds: Mapping[str, float]
+    margin: float  # share of the gain that one may forgo and still call it enough
+    skipped: Sequence[int] = ()  # sizes left out since they could not change the answer
+    stop: scaling.Stop | None = None  # the last look at whether they could
 
     def row(self, name: str) -> Row | None:
         """Find a line by its name."""
@@ -174,7 +178,7 @@ def tune(
     recipe: mlm.Recipe,
     *,
     held_out: Sequence[str],
-) -> dict[int, TunedFolder]:
+) -> Iterator[TunedFolder]:
     """Tune one pass over the texts; encoders finished before, by the same inputs, are reused.
 
     Args:
@@ -184,8 +188,9 @@ def tune(
         recipe: of the tuning.
         held_out: texts for the loss on unseen text.
 
-    Returns:
-        For each size the folder of its encoder; of several processes, in the first one alone.
+    Yields:
+        The encoder of each size, smallest first; work for the next one starts when it is asked
+        for. Of several processes that tune together, all but the first yield nothing.
 
     Raises:
         RuntimeError: a saved encoder does not reproduce the embeddings of the one in memory.
@@ -202,32 +207,37 @@ def tune(
     names = {size: units.key(trunk=inputs, size=size) for size in sizes}
     missing = mlm.agreed([s for s in sizes if not units.folder("encoders", names[s]).exists()])
     checkpoint = units.home() / "trunks" / f"{inputs}.pt"
-    if missing:
-        work = mlm.work(base, texts, sizes, recipe, missing)
-        with cli.bar(f"tuning, seed {recipe.seed}", work, "token", shown=mlm.is_main()) as bar:
-            for tuned in mlm.finetune(
-                base,
-                texts,
-                sizes,
-                recipe,
-                held_out=held_out,
-                only=missing,
-                checkpoint=checkpoint,
-                progress=functools.partial(_show_loss, bar),
-            ):
-                if mlm.is_main():
-                    seen = texts[: tuned.documents]
-                    fill = functools.partial(_save_tuned, tuned, seen, texts[:SANITY_TEXTS])
-                    units.build("encoders", names[tuned.documents], fill)
-    if not mlm.is_main():
-        return {}
+    bars: list[Any] = []  # the one on show: each size has its own, between those of other stages
+    tunings = mlm.finetune(
+        base,
+        texts,
+        sizes,
+        recipe,
+        held_out=held_out,
+        only=missing,
+        checkpoint=checkpoint,
+        progress=functools.partial(_show_loss, bars),
+    )
+    tokens = 0
+    for size in sizes:
+        if size in missing:
+            total = mlm.work(base, texts, sizes, recipe, [s for s in missing if s <= size])
+            what = f"tuning, seed {recipe.seed}, {size:,}"
+            with cli.bar(what, total - tokens, "token", shown=mlm.is_main()) as bar:
+                bars[:] = [bar]
+                tuned = next(tunings)
+            tokens = total
+            if mlm.is_main():
+                fill = functools.partial(_save_tuned, tuned, texts[:size], texts[:SANITY_TEXTS])
+                units.build("encoders", names[size], fill)
+        if mlm.is_main():
+            yield _read_tuned(units.folder("encoders", names[size]))
     checkpoint.unlink(missing_ok=True)
-    return {size: _read_tuned(units.folder("encoders", names[size])) for size in sizes}
 
 
-def _show_loss(bar: Any, tokens: int, loss: Any) -> None:
-    bar.update(tokens)
-    bar.set_postfix_str(f"loss {float(loss):.3f}", refresh=False)
+def _show_loss(bars: Sequence[Any], tokens: int, loss: Any) -> None:
+    bars[0].update(tokens)
+    bars[0].set_postfix_str(f"loss {float(loss):.3f}", refresh=False)
 
 
 def _save_tuned(tuned: mlm.Tuned, seen: Sequence[str], probe: Sequence[str], folder: Path) -> None:
@@ -370,9 +380,14 @@ def run(
     schedule: str,
     finetune_on: str,
     with_baselines: Iterable[str],
+    margin: float,
+    stop_when_enough: bool,
     tracker: records.Tracker,
 ) -> Outcome:
     """Run all arms and baselines of a study, each logged as a child as soon as it is done.
+
+    Sizes are visited in rising order. Where ``stop_when_enough`` ends the first seed early, the
+    other seeds visit the same sizes.
 
     Args:
         base: the factory encoder: the arm of 0 documents.
@@ -384,10 +399,22 @@ def run(
         schedule: ``one_pass`` or ``independent``.
         finetune_on: ``train`` or ``all``.
         with_baselines: names of ``baselines.LABELS``.
+        margin: share of the gain that one may forgo.
+        stop_when_enough: leave out the sizes that, by validation, cannot change the answer.
         tracker: takes the children's records.
+
+    Raises:
+        InputError: ``stop_when_enough`` without the factory encoder to compare with.
     """
+    if stop_when_enough and 0 not in sizes:
+        raise cli.InputError(
+            "stop_when_enough=true without the size 0",
+            "the factory encoder among the sizes: a share of its error decides",
+            "add 0 to sizes",
+        )
     seconds: dict[str, float] = {"tuning": 0.0, "embedding": 0.0, "search": 0.0, "baselines": 0.0}
-    arms = []
+    arms: list[Arm] = []
+    visited, stop = list(sizes), None
     for seed in seeds:
         texts = tuning_texts(prepared, seed=seed, finetune_on=finetune_on)
         tuned = _tuned(
@@ -398,12 +425,18 @@ def run(
             schedule,
             held_out_texts(prepared, finetune_on),
         )
-        for documents in sizes:
-            arm = _arm(base, prepared, documents, seed, trials, tuned.get(documents))
+        for documents in visited:
+            folder = next(tuned) if documents else None
+            arm = _arm(base, prepared, documents, seed, trials, folder)
             arms.append(arm)
             _log_arm(arm, prepared, finetune_on, tracker)
             for stage, spent in arm.seconds.items():
                 seconds[stage] += spent
+            if stop_when_enough and seed == seeds[0] and documents not in (0, sizes[-1]):
+                stop = _stop(prepared, arms, sizes[-1], margin)
+                if stop.stop:
+                    visited = [size for size in sizes if size <= documents]
+                    break
     began = time.monotonic()
     extra = [_baseline(name, base, prepared, trials, seeds[0], tracker) for name in with_baselines]
     seconds["baselines"] = time.monotonic() - began
@@ -414,11 +447,23 @@ def run(
         base=base.name,
         finetune_on=finetune_on,
         prices=prepared.corpus.prices[test],
-        rows=[*(_row(prepared, documents, arms) for documents in sizes), *extra],
+        rows=[*(_row(prepared, documents, arms) for documents in visited), *extra],
         best=best(arms),
         ceiling=None if medians is None else auctions.ceiling(medians[test]),
         seconds=seconds,
+        margin=margin,
+        skipped=tuple(size for size in sizes if size not in visited),
+        stop=stop,
     )
+
+
+def _stop(prepared: Prepared, arms: Sequence[Arm], full: int, margin: float) -> scaling.Stop:
+    """Ask, by validation errors alone, whether larger sizes can still change the answer."""
+    validation = prepared.rows("validation")
+    prices = prepared.corpus.prices[validation]
+    errors = [np.abs(arm.evaluation.predictions[validation] - prices) for arm in arms]
+    documents = [arm.documents for arm in arms if arm.documents]
+    return scaling.can_stop(documents, errors[1:], errors[0], full=full, margin=margin)
 
 
 def _tuned(
@@ -428,18 +473,17 @@ def _tuned(
     recipe: mlm.Recipe,
     schedule: str,
     held_out: Sequence[str],
-) -> dict[int, TunedFolder]:
+) -> Iterator[TunedFolder]:
     """Tune all sizes in one pass, or each by itself with the batch of the smallest."""
     if not sizes:
-        return {}
+        return
     if schedule == "one_pass":
-        return tune(base, texts, sizes, recipe, held_out=held_out)
+        yield from tune(base, texts, sizes, recipe, held_out=held_out)
+        return
     count = mlm.blocks_a_step(mlm.pack(base, texts, sizes), recipe)
     recipe = dataclasses.replace(recipe, blocks_a_step=count)
-    done: dict[int, TunedFolder] = {}
     for size in sizes:
-        done |= tune(base, texts, [size], recipe, held_out=held_out)
-    return done
+        yield from tune(base, texts, [size], recipe, held_out=held_out)
 
 
 def _arm(

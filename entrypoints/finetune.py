@@ -22,6 +22,7 @@ class FinetuneConfig:
     documents: str = option("all", "how many of the training part: a count, a share, or all")
     finetune_on: str = option("train", "train; or all, test texts included (transductive)")
     mask_share: float = option(0.2, "share of the tokens that is masked")
+    whole_words: bool = option(False, "mask the tokens of a word together")
     learning_rate: float = option(1e-4, "highest learning rate")
     passes: int = option(1, "times each document is seen")
     seed: int = option(0, "of order and masks")
@@ -55,17 +56,21 @@ def run(config: FinetuneConfig) -> None:
     size = corpus.parse_sizes(share, len(texts))[-1]
     cli.check_range("documents", size, corpus.MIN_DOCUMENTS)
     recipe = mlm.Recipe(
-        config.learning_rate, config.mask_share, passes=config.passes, seed=config.seed
+        config.learning_rate,
+        config.mask_share,
+        passes=config.passes,
+        whole_words=config.whole_words,
+        seed=config.seed,
     )
     held_out = study.held_out_texts(prepared, config.finetune_on)
     if not mlm.is_main():  # started by a launcher: the first process alone logs and speaks
-        study.tune(base, texts, [size], recipe, held_out=held_out)
+        list(study.tune(base, texts, [size], recipe, held_out=held_out))
         return
     with tracking.run("finetune") as tracker:
         tracker.log(records.Params({f"config.{k}": v for k, v in asdict(config).items()}))
         for record in report.findings_records(prepared):
             tracker.log(record)
-        tuned = study.tune(base, texts, [size], recipe, held_out=held_out)[size]
+        (tuned,) = study.tune(base, texts, [size], recipe, held_out=held_out)
         for record in study.tuning_records(tuned, prepared):
             tracker.log(record)
     cli.say(report.tuning_text(tuned, base.name, tracker.run_id))

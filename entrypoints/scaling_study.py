@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from bat import cli
 from bat.cli import option
@@ -25,13 +26,19 @@ class StudyConfig:
     seeds: int = option(1, "how many seeds; each repeats tuning and search")
     seed: int = option(0, "the first seed: of order, masks and search, never of the parts")
     trials: int = option(30, "settings that Optuna tries for each encoder")
-    mask_share: float = option(0.2, "share of the tokens that is masked")
-    learning_rate: float = option(1e-4, "highest learning rate of the tuning")
-    passes: int = option(1, "times each document is seen; above 1 needs schedule=independent")
+    recipe: str = option(
+        "plain",
+        "plain, or changes to it with commas between: learning_rate=1e-4, mask_share=0.2, "
+        "whole_words=false, passes=1 (above 1 needs schedule=independent)",
+    )
     schedule: str = option("one_pass", "one_pass (one trunk for all sizes) or independent")
     finetune_on: str = option("train", "train; or all, test texts included (transductive)")
     baselines: str = option(
         ",".join(cli.BASELINES), "baselines beside the encoders: some of these, or none"
+    )
+    margin: float = option(0.1, "share of the gain that you would forgo and still call it enough")
+    stop_when_enough: bool = option(
+        False, "leave out larger sizes once, by validation, they cannot change the answer"
     )
     plan_only: bool = option(False, "print the plan and stop")
 
@@ -41,23 +48,36 @@ class StudyConfig:
         cli.check_range("seeds", self.seeds, 1, 100)
         cli.check_range("seed", self.seed, 0)
         cli.check_range("trials", self.trials, 1, 1000)
-        cli.check_range("passes", self.passes, 1, 100)
-        cli.check_range("mask_share", self.mask_share, 0.01, 0.9)
-        cli.check_range("learning_rate", self.learning_rate, 1e-8, 1.0)
+        cli.check_range("margin", self.margin, 0.001, 0.999)
         cli.check_choice("schedule", self.schedule, ("one_pass", "independent"))
         cli.check_choice("finetune_on", self.finetune_on, ("train", "all"))
         cli.names("baselines", self.baselines, cli.BASELINES)
-        if self.passes > 1 and self.schedule == "one_pass":
+        passes = recipe_changes(self.recipe).get("passes", 1)
+        if passes > 1 and self.schedule == "one_pass":
             raise cli.InputError(
-                f"passes={self.passes} with schedule=one_pass",
+                f"passes={passes} with schedule=one_pass",
                 "one pass, or schedule=independent",
                 "add schedule=independent: each size is then tuned by itself",
             )
 
 
+def recipe_changes(recipe: str) -> dict[str, Any]:
+    """Read the changes that a user makes to the plain recipe; fields of ``mlm.Recipe``.
+
+    Raises:
+        InputError: a name is unknown, or its value cannot be meant.
+    """
+    kinds = {"learning_rate": float, "mask_share": float, "whole_words": bool, "passes": int}
+    changes = {} if recipe == "plain" else cli.settings("recipe", recipe, kinds)
+    cli.check_range("learning_rate", changes.get("learning_rate", 1e-4), 1e-8, 1.0)
+    cli.check_range("mask_share", changes.get("mask_share", 0.2), 0.01, 0.9)
+    cli.check_range("passes", changes.get("passes", 1), 1, 100)
+    return changes
+
+
 def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
-    from bat import baselines, corpus, encoder, mlm, plan, records, report, study, tracking
+    from bat import baselines, corpus, encoder, mlm, page, plan, records, report, study, tracking
 
     loaded = study.load(
         config.data,
@@ -71,7 +91,7 @@ def run(config: StudyConfig) -> None:
     prepared = study.prepare(loaded, base)
     texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)
     sizes = corpus.parse_sizes(config.sizes, len(texts))
-    recipe = mlm.Recipe(config.learning_rate, config.mask_share, passes=config.passes)
+    recipe = mlm.Recipe(**recipe_changes(config.recipe))
     with_baselines = cli.names("baselines", config.baselines, cli.BASELINES)
     planned = plan.make(
         base,
@@ -101,10 +121,13 @@ def run(config: StudyConfig) -> None:
             schedule=config.schedule,
             finetune_on=config.finetune_on,
             with_baselines=with_baselines,
+            margin=config.margin,
+            stop_when_enough=config.stop_when_enough,
             tracker=tracker,
         )
         for record in report.parent_records(outcome):
             tracker.log(record)
+        tracker.log(records.Text("report.html", page.page(outcome, asdict(config))))
         version = study.register(outcome, tracker, study=tracker.run_id)
     cli.say(report.screen(outcome, version))
 

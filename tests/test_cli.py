@@ -37,6 +37,15 @@ def test_false_is_false():
     assert cli.parse(Sample, ["--loud", "False"]).loud is False
 
 
+def test_settings_are_pairs_with_types():
+    kinds = {"share": float, "passes": int, "loud": bool}
+    read = cli.settings("recipe", "share=1e-1, passes=2,loud=true", kinds)
+    assert read == {"share": 0.1, "passes": 2, "loud": True}
+    for wrong in ("share", "other=1", "passes=1.5", ""):
+        with pytest.raises(InputError, match="expected"):
+            cli.settings("recipe", wrong, kinds)
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -73,7 +82,9 @@ def test_range_choice_and_names_say_what_was_expected():
 
 
 MISTAKES = [
-    (scaling_study, ["--passes", "2"], "schedule=independent"),
+    (scaling_study, ["--recipe", "passes=2"], "schedule=independent"),
+    (scaling_study, ["--recipe", "mask_share=2"], "mask_share=2.0"),
+    (scaling_study, ["--recipe", "layers=2"], "'layers=2' in recipe="),
     (scaling_study, ["--data", "missing.jsonl"], "which does not exist"),
     (evaluate, ["--trials", "none"], "trials='none'"),
     (finetune, ["--mask_share", "2"], "mask_share=2.0"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bat import baselines, corpus, encoder, mlm, pricer, search, study, tracking
+from bat import baselines, corpus, encoder, mlm, pricer, scaling, search, study, tracking
 from bat.cli import InputError
 from entrypoints import evaluate, finetune, scaling_study
 
@@ -59,10 +60,16 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     wanted = {f"{name}{end}" for name in ("r2", "mae", "medae") for end in ("", "_low", "_high")}
     assert wanted <= set(parent.data.metrics)
     assert 0.5 < parent.data.metrics["ceiling_r2"] < 1
-    pictures = {f"curve_{name}.png" for name in ("r2", "mae", "medae")}
+    kinds = ("png", "svg")
+    pictures = {f"curve_{name}.{kind}" for name in ("r2", "mae", "medae") for kind in kinds}
     assert pictures | {"results.csv", "answer.md", "rejected.jsonl", "checks.csv"} <= files(
         client, parent.info.run_id
     )
+    page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
+    assert page.count("<svg") == 3
+    assert f"Fine-tuning on {ALL} documents" in page
+    assert "<td>TF-IDF + ridge</td>" in page
+    assert not re.search(r"<script|<link|<img|src=", page)  # all that it needs is inside
     table = pd.read_csv(client.download_artifacts(parent.info.run_id, "results.csv"))
     assert table["arm"].tolist()[:3] == ["factory", "tuned on 256", f"tuned on {ALL}"]
     assert parent.data.tags["mlflow.note.content"].startswith("## auctions:500")
@@ -130,7 +137,7 @@ def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkey
     def never(*args, **kwargs):
         raise AssertionError("work was done again")
 
-    monkeypatch.setattr(mlm, "finetune", never)
+    monkeypatch.setattr(mlm, "_start", never)
     monkeypatch.setattr(search, "search", never)
     toy_study(tiny_folder, sales)
     runs = store.search_runs(["0"], "run_name LIKE 'documents=256%'")
@@ -151,6 +158,30 @@ def test_several_seeds_and_independent_tunings(store, tiny_folder, sales, lines)
     names = {run.info.run_name for run in store.search_runs(["0"])} - {"scaling_study"}
     assert names == {f"documents={n} seed={s}" for n in (0, 256) for s in (0, 1)}
     assert "2 seeds: the intervals hold" in lines[-1]
+
+
+def test_a_study_stops_when_larger_sizes_cannot_matter(
+    store, tiny_folder, sales, lines, monkeypatch
+):
+    asked = []
+
+    def enough(documents, errors, factory, *, full, margin):
+        asked.append((list(documents), np.shape(errors), np.shape(factory), full, margin))
+        return scaling.Stop(len(documents) == 2, 1.0, 2.0, "nothing more to gain")
+
+    monkeypatch.setattr(scaling, "can_stop", enough)
+    sizes = {"sizes": "0,256,270,290,300", "baselines": "none", "margin": 0.2}
+    toy_study(tiny_folder, sales, stop_when_enough=True, **sizes)
+    names = {run.info.run_name for run in store.search_runs(["0"])} - {"scaling_study"}
+    assert names == {f"documents={n} seed=0" for n in (0, 256, 270)}
+    rows = asked[0][2][0]
+    assert asked == [
+        ([256], (1, rows), (rows,), 300, 0.2),
+        ([256, 270], (2, rows), (rows,), 300, 0.2),
+    ]
+    assert "Stopped before 290, 300 documents: by validation nothing more to gain." in lines[-1]
+    with pytest.raises(InputError, match="add 0 to sizes"):
+        toy_study(tiny_folder, sales, stop_when_enough=True, sizes="256,300")
 
 
 def test_finetune_then_evaluate(store, tiny_folder, sales, lines):

@@ -13,6 +13,7 @@ LAYERS = [
     {"checks", "mlm", "search", "baselines", "pricer"},
     {"study"},
     {"plan", "report", "tracking", "serving"},
+    {"page"},
 ]
 DOORS = {
     "mlflow": {"tracking", "serving"},
@@ -24,7 +25,7 @@ DOORS = {
     "accelerate": {"mlm"},
     "datasets": {"corpus"},
     "sklearn": {"baselines", "metrics"},
-    "matplotlib": {"report"},
+    "matplotlib": {"report", "page"},
     "argparse": {"cli"},
     "tqdm": {"cli"},
 }

@@ -40,6 +40,7 @@ def outcome(errors, *, best=0, seeds=1, finetune_on="train", names=None):
         best=arm,
         ceiling=None,
         seconds={"search": 2.0},
+        margin=0.1,
     )
 
 
@@ -49,7 +50,7 @@ def test_a_gain_is_called_a_gain_and_enough_is_found():
     assert "Enough: 500 documents" in said
     assert "Not said: " in said  # three sizes support no curve
     assert "Validation chooses the encoder tuned on 2,000 documents" in said
-    assert "The encoder tuned on 2,000 beats word counts" in said
+    assert "The encoder tuned on 2,000 beats TF-IDF + SVD, the best baseline" in said
 
 
 def test_no_gain_gives_no_number():
@@ -87,6 +88,18 @@ def test_each_size_is_compared_with_the_one_before():
     assert lines[2]["mae_minus_before"] == pytest.approx(lines[2]["mae"] - lines[1]["mae"])
     assert "mae_minus_before" not in lines[0]
     assert "mae_minus_before" not in lines[3]
+
+
+def test_sizes_left_out_are_named():
+    stop = report.scaling.Stop(True, 1.0, 2.0, "the rest can take at most 1 off")
+    stopped = dataclasses.replace(outcome({0: 0.3, 500: 0.1}), stop=stop, skipped=(900, 2000))
+    assert "Stopped before 900, 2,000 documents: by validation the rest" in report.answer(stopped)
+    assert "No size was left out" in report.answer(dataclasses.replace(stopped, skipped=()))
+
+
+def test_the_margin_is_the_one_asked_for():
+    wide = dataclasses.replace(outcome({0: 0.3, 500: 0.15, 1000: 0.101, 2000: 0.1}), margin=0.5)
+    assert "Enough: 500 documents bring all but 50% of that gain" in report.answer(wide)
 
 
 def test_small_prices_keep_their_decimals():

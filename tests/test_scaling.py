@@ -306,6 +306,10 @@ def test_a_share_of_an_r2_that_may_be_nothing_is_not_given():
 
 def test_too_few_sizes_up_to_half_are_told():
     told = scaling.curve(scores(power_law(SIZES[:6]), n=SIZES[:6]))
+    ends = [told.band[0].documents, told.band[-1].documents]
+    assert ends == [SIZES[0], SIZES[5]]
+    for point in told.band:
+        assert point.score.low <= point.score.value <= point.score.high
     assert told.backtest is None
     assert "too few sizes up to half" in told.refusals[0]
 
