@@ -170,18 +170,18 @@ def test_a_study_stops_when_larger_sizes_cannot_matter(
         return scaling.Stop(len(documents) == 2, 1.0, 2.0, "nothing more to gain")
 
     monkeypatch.setattr(scaling, "can_stop", enough)
-    sizes = {"sizes": "0,256,270,290,300", "baselines": "none", "margin": 0.2}
+    sizes = {"sizes": "0,256,264,272,280", "baselines": "none", "margin": 0.2}
     toy_study(tiny_folder, sales, stop_when_enough=True, **sizes)
     names = {run.info.run_name for run in store.search_runs(["0"])} - {"scaling_study"}
-    assert names == {f"documents={n} seed=0" for n in (0, 256, 270)}
+    assert names == {f"documents={n} seed=0" for n in (0, 256, 264)}
     rows = asked[0][2][0]
     assert asked == [
-        ([256], (1, rows), (rows,), 300, 0.2),
-        ([256, 270], (2, rows), (rows,), 300, 0.2),
+        ([256], (1, rows), (rows,), 280, 0.2),
+        ([256, 264], (2, rows), (rows,), 280, 0.2),
     ]
-    assert "Stopped before 290, 300 documents: by validation nothing more to gain." in lines[-1]
+    assert "Stopped before 272, 280 documents: by validation nothing more to gain." in lines[-1]
     with pytest.raises(InputError, match="add 0 to sizes"):
-        toy_study(tiny_folder, sales, stop_when_enough=True, sizes="256,300")
+        toy_study(tiny_folder, sales, stop_when_enough=True, sizes="256,280")
 
 
 def test_finetune_then_evaluate(store, tiny_folder, sales, lines):
