@@ -13,7 +13,7 @@ from bat.study import Outcome
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 figure { background: #fff; margin: 1rem 0; padding: .5rem; border: 1px solid var(--line); }
 figure svg { width: 100%; height: auto; }
 div { overflow-x: auto; }
@@ -21,7 +21,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 td { white-space: nowrap; }
-td.words { white-space: normal; text-align: left; }
+.words { white-space: normal; text-align: left; }
 """
 
 
@@ -91,7 +91,7 @@ def _figure(outcome: Outcome, name: str) -> str:
 def _table(lines: Sequence[Sequence[str]], *, words: bool = False) -> str:
     """Write a table; the first line names the columns."""
     kind = ' class="words"' if words else ""
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in lines[0])
+    head = "".join(f"<th{kind}>{html.escape(cell)}</th>" for cell in lines[0])
     rows = (
         "<tr>" + "".join(f"<td{kind}>{html.escape(cell)}</td>" for cell in line) + "</tr>"
         for line in lines[1:]

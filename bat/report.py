@@ -214,23 +214,27 @@ def _chosen(outcome: Outcome) -> str:
     )
 
 
+def best_baseline(outcome: Outcome) -> Row | None:
+    """Find the baseline with the least validation error."""
+    others = [row for row in outcome.rows if row.documents is None]
+    return min(others, key=lambda row: row.validation_mae, default=None)
+
+
 def _against_words(outcome: Outcome, tuned: Sequence[Row]) -> list[str]:
     """Compare the largest arm with TF-IDF, and with the best baseline: they cost nearly nothing."""
     last = tuned[-1] if tuned else outcome.row("factory")
-    others = [row for row in outcome.rows if row.documents is None]
-    if not last or not others:
+    if not last:
         return []
-    name = last.name if last.documents else "as it came"
-    best = min(others, key=lambda row: row.validation_mae)
+    name, best = last.name if last.documents else "as it came", best_baseline(outcome)
     said = []
-    for row in others:
+    for row in outcome.rows:
         if row is best or row.name == WORDS:
             mae = metrics.paired(outcome.prices, last.predictions, row.predictions)["mae"]
             verdict = "loses to" if mae.low > 0 else "is not told apart from"
             verdict = "beats" if mae.high < 0 else verdict
             what = "the best baseline by validation" if row is best else "with the same search"
             said.append(
-                f"The encoder {name} {verdict} {row.name}, {what}: MAE differs by "
+                f"The encoder {name} {verdict} {row.name} ({what}): MAE differs by "
                 f"{interval('mae', mae, sign=True)}."
             )
     return said
@@ -293,9 +297,11 @@ def _draw_fit(axes: Any, found: scaling.Curve, largest: int) -> None:
         axes.axvspan(found.enough.low, found.enough.high, color=BLACK, alpha=0.05, lw=0)
 
 
-def _lines(outcome: Outcome) -> list[tuple[Row, str, str]]:
-    """Choose what the curve is compared with; the median price would only stretch the axis."""
-    styles = {"factory": (ORANGE, "--"), WORDS: (GREEN, "-.")}
+def _lines(outcome: Outcome) -> list[tuple[Row, str, Any]]:
+    """Choose what the curve is compared with; weak baselines would only stretch the axis."""
+    styles: dict[str, tuple[str, Any]] = {"factory": (ORANGE, "--"), WORDS: (GREEN, "-.")}
+    if best := best_baseline(outcome):
+        styles.setdefault(best.name, (BLACK, (0, (5, 1))))
     return [(row, *styles[row.name]) for row in outcome.rows if row.name in styles]
 
 
