@@ -27,7 +27,7 @@ import torch
 
 from bat import auctions, encoder
 
-ROUNDS = 3
+ROUNDS = int(os.environ.get("BAT_ROUNDS", "3"))
 CORPORA = (("bat-10k.jsonl.gz", 10_000), ("airbnb-60k.jsonl.gz", 5_000))
 TOY_TEXTS, BUILT_IN_TEXTS = 32, 2_000
 ARMS = ("ours", "peer")
