@@ -10,6 +10,7 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,6 @@ USER_ERROR = 2  # what argparse exits with for a wrong command line; ours for ev
 
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-DATA_HELP = "auctions:N, a .jsonl, .csv or .parquet file (also .gz), or hf:owner/name"
 BASELINES = ("median", "lengths", "tfidf", "ridge", "static")
 ENCODER_HELP = "hub id, folder, or a runs:/ or models:/ address"
 
@@ -56,6 +56,24 @@ def _read(flag: str, text: str, kind: type) -> Any:
         raise InputError(
             f"{flag}={text!r}", name, f"give {flag} {name}, or leave it out for the default"
         ) from None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What every command asks about the corpus; a column of ``none`` means none."""
+
+    data: str = option(
+        "auctions:3000", "auctions:N, a .jsonl, .csv or .parquet file (also .gz), or hf:owner/name"
+    )
+    text_column: str = option("text", "column of the texts")
+    price_column: str = option("price", "column of the prices")
+    group_column: str = option("none", "rows with the same value here stay in one part")
+    time_column: str = option("none", "train on the earliest rows, test on the latest")
+    limit: int = option(0, "use this many rows, chosen by hash; 0 for all")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant."""
+        check_range("limit", self.limit, 0)
 
 
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:

@@ -122,27 +122,19 @@ class Outcome:
         return next((row for row in self.rows if row.name == name), None)
 
 
-def load(
-    data: str,
-    *,
-    text_column: str,
-    price_column: str,
-    group_column: str,
-    time_column: str,
-    limit: int,
-) -> Corpus:
-    """Load a corpus as the commands name it; a column of ``none`` means none.
+def load(config: cli.DataConfig) -> Corpus:
+    """Load the corpus that a command names.
 
     Raises:
         InputError: the corpus cannot be used; the message says why.
     """
     return corpus.load(
-        data,
-        text_column=text_column,
-        price_column=price_column,
-        group_column="" if group_column == "none" else group_column,
-        time_column="" if time_column == "none" else time_column,
-        limit=limit,
+        config.data,
+        text_column=config.text_column,
+        price_column=config.price_column,
+        group_column="" if config.group_column == "none" else config.group_column,
+        time_column="" if config.time_column == "none" else config.time_column,
+        limit=config.limit,
     )
 
 
@@ -425,6 +417,8 @@ def run(
             schedule,
             held_out_texts(prepared, finetune_on),
         )
+        if not stop_when_enough:  # the tuner's memory is then free before embedding starts
+            tuned = iter(list(tuned))
         for documents in visited:
             folder = next(tuned) if documents else None
             arm = _arm(base, prepared, documents, seed, trials, folder)

@@ -9,22 +9,16 @@ from bat.cli import option
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(cli.DataConfig):
     """Embed a corpus with one encoder, search an XGBoost regressor on it, and score the pair."""
 
     encoder: str = option(cli.DEFAULT_ENCODER, cli.ENCODER_HELP)
-    data: str = option("auctions:3000", cli.DATA_HELP)
-    text_column: str = option("text", "column of the texts")
-    price_column: str = option("price", "column of the prices")
-    group_column: str = option("none", "rows with the same value here stay in one part")
-    time_column: str = option("none", "train on the earliest rows, test on the latest")
-    limit: int = option(0, "use this many rows, chosen by hash; 0 for all")
     trials: int = option(30, "settings that Optuna tries")
     seed: int = option(0, "of the search")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
-        cli.check_range("limit", self.limit, 0)
+        super().__post_init__()
         cli.check_range("trials", self.trials, 1, 1000)
         cli.check_range("seed", self.seed, 0)
 
@@ -33,14 +27,7 @@ def run(config: EvaluateConfig) -> None:
     """Evaluate one encoder and log what was found."""
     from bat import encoder, records, report, study, tracking
 
-    loaded = study.load(
-        config.data,
-        text_column=config.text_column,
-        price_column=config.price_column,
-        group_column=config.group_column,
-        time_column=config.time_column,
-        limit=config.limit,
-    )
+    loaded = study.load(config)
     opened = encoder.open_encoder(tracking.resolve(config.encoder), name=config.encoder)
     prepared = study.prepare(loaded, opened)
     with tracking.run("evaluate") as tracker:

@@ -9,15 +9,9 @@ from bat.cli import option
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(cli.DataConfig):
     """Tune an encoder by masked-language modelling; SentenceTransformer opens the result."""
 
-    data: str = option("auctions:3000", cli.DATA_HELP)
-    text_column: str = option("text", "column of the texts")
-    price_column: str = option("price", "column of the prices")
-    group_column: str = option("none", "rows with the same value here stay in one part")
-    time_column: str = option("none", "train on the earliest rows, test on the latest")
-    limit: int = option(0, "use this many rows, chosen by hash; 0 for all")
     base_model: str = option(cli.DEFAULT_ENCODER, cli.ENCODER_HELP)
     documents: str = option("all", "how many of the training part: a count, a share, or all")
     finetune_on: str = option("train", "train; or all, test texts included (transductive)")
@@ -29,7 +23,7 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
-        cli.check_range("limit", self.limit, 0)
+        super().__post_init__()
         cli.check_range("seed", self.seed, 0)
         cli.check_range("passes", self.passes, 1, 100)
         cli.check_range("mask_share", self.mask_share, 0.01, 0.9)
@@ -41,14 +35,7 @@ def run(config: FinetuneConfig) -> None:
     """Tune one encoder and log it with the story of its tuning."""
     from bat import corpus, encoder, mlm, records, report, study, tracking
 
-    loaded = study.load(
-        config.data,
-        text_column=config.text_column,
-        price_column=config.price_column,
-        group_column=config.group_column,
-        time_column=config.time_column,
-        limit=config.limit,
-    )
+    loaded = study.load(config)
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
     prepared = study.prepare(loaded, base)
     texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)

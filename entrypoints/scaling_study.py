@@ -10,15 +10,9 @@ from bat.cli import option
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(cli.DataConfig):
     """Fine-tune an encoder on growing parts of a corpus and measure what each is worth."""
 
-    data: str = option("auctions:3000", cli.DATA_HELP)
-    text_column: str = option("text", "column of the texts")
-    price_column: str = option("price", "column of the prices")
-    group_column: str = option("none", "rows with the same value here stay in one part")
-    time_column: str = option("none", "train on the earliest rows, test on the latest")
-    limit: int = option(0, "use this many rows, chosen by hash; 0 for all")
     base_model: str = option(cli.DEFAULT_ENCODER, cli.ENCODER_HELP)
     sizes: str = option(
         "0,0.25,0.5,1.0", "documents to tune on: shares up to 1, counts; 0: factory"
@@ -44,7 +38,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
-        cli.check_range("limit", self.limit, 0)
+        super().__post_init__()
         cli.check_range("seeds", self.seeds, 1, 100)
         cli.check_range("seed", self.seed, 0)
         cli.check_range("trials", self.trials, 1, 1000)
@@ -79,14 +73,7 @@ def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
     from bat import baselines, corpus, encoder, mlm, page, plan, records, report, study, tracking
 
-    loaded = study.load(
-        config.data,
-        text_column=config.text_column,
-        price_column=config.price_column,
-        group_column=config.group_column,
-        time_column=config.time_column,
-        limit=config.limit,
-    )
+    loaded = study.load(config)
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
     prepared = study.prepare(loaded, base)
     texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)

@@ -63,8 +63,11 @@ def gradients(model, loss):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])  # of the second, its way to attend alone
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_loss_and_gradients_of_masked_rows_are_the_stock_ones(encoder_of, texts, architecture):
+def test_loss_and_gradients_of_masked_rows_are_the_stock_ones(
+    encoder_of, texts, architecture, precision
+):
     opened = encoder_of(architecture)
     model, lacking = mlm.open_model(opened)
     assert lacking == []
@@ -72,6 +75,7 @@ def test_loss_and_gradients_of_masked_rows_are_the_stock_ones(encoder_of, texts,
     assert (batch["attention_mask"] == 0).any()  # the last block is padded
     stock = stock_loss(model, batch)
     expected = gradients(model, stock)
+    mlm._attend_plainly(model, mlm.Recipe(precision=precision))
     for masked_only in (True, False):
         ours = mlm.summed_loss(model, batch, masked_only=masked_only) / len(batch["labels"])
         assert float(ours.detach()) == pytest.approx(float(stock.detach()), rel=1e-5)

@@ -1,0 +1,81 @@
+"""What it is worth to warm a masked-language head that the checkpoint lacks.
+
+BAT_CORPORA=folder python -m benchmarks.head [--toy]
+
+One pass over all training texts of bat-10k (of the built-in corpus where no folder is named), three
+times: with the head that starts as the identity and is warmed while the encoder is frozen; with the
+identity as it is; and with the head that transformers draws. For each the loss on held-out texts
+before and after, and what one fixed regressor scores on the test part with its embeddings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bat import corpus, encoder, metrics, mlm, regressor
+from bat.corpus import Corpus
+from bat.encoder import Encoder
+
+FILE, BUILT_IN, TOY = "bat-10k.jsonl.gz", "auctions:3000", "auctions:300"
+TREES, HELD_OUT = 300, 200
+ARMS = ("warmed", "identity", "drawn")
+
+
+def tuned(opened: Encoder, loaded: Corpus, arm: str) -> mlm.Tuned:
+    """Tune once, with one kind of head."""
+    texts = [loaded.texts[index] for index in corpus.tuning_texts(loaded, seed=0)]
+    unseen = [loaded.texts[index] for index in corpus.rows(loaded, "validation")[:HELD_OUT]]
+    steps, start = mlm.HEAD_STEPS, mlm._start_as_identity
+    if arm != "warmed":
+        mlm.HEAD_STEPS = 0
+    if arm == "drawn":
+        mlm._start_as_identity = lambda parameter, is_weight: None
+    try:
+        (found,) = mlm.finetune(opened, texts, [len(texts)], mlm.Recipe(), held_out=unseen)
+    finally:
+        mlm.HEAD_STEPS, mlm._start_as_identity = steps, start
+    return found
+
+
+def predicted(opened: Encoder, loaded: Corpus) -> np.ndarray:
+    """Predict the test rows' prices from the embeddings of one encoder."""
+    dtype = mlm.precision("auto")
+    with torch.autocast(encoder.device().type, dtype, enabled=dtype != torch.float32):
+        rows = encoder.encode(opened, loaded.texts)
+    train, test = (corpus.rows(loaded, part) for part in ("train", "test"))
+    fitted = regressor.fit(
+        rows[train], loaded.prices[train], regressor.Settings(), n_trees=TREES, seed=0
+    )
+    return fitted.predict(rows[test])
+
+
+def main() -> None:
+    """Tune with each kind of head, and print losses and scores."""
+    toy = "--toy" in sys.argv
+    folder = os.environ.get("BAT_CORPORA")
+    data = TOY if toy else str(Path(folder) / FILE) if folder else BUILT_IN
+    if toy:
+        mlm.MIN_STEPS = mlm.HEAD_STEPS = 2
+    opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
+    loaded = corpus.load(data)
+    prices = loaded.prices[corpus.rows(loaded, "test")]
+    factory = predicted(opened, loaded)
+    print("factory", metrics.scores(prices, factory))
+    for arm in ARMS:
+        found = tuned(opened, loaded, arm)
+        scored = predicted(dataclasses.replace(opened, model=found.model), loaded)
+        losses = [loss for _, loss in found.held_out]
+        print(f"{arm}: held-out loss {losses[0]:.3f} -> {losses[-1]:.3f}, {found.steps} steps")
+        for name, score in metrics.bootstrap(prices, scored).items():
+            gain = metrics.paired(prices, scored, factory)[name]
+            print(f"  {name} {score}, minus factory {gain}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
