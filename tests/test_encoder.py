@@ -116,6 +116,16 @@ def test_a_killed_run_goes_on_where_it_stopped(tiny, texts, monkeypatch, small_b
     assert [path.suffix for path in (units.home() / "embeddings").iterdir()] == [".npy"]
 
 
+def test_cores_side_by_side_make_the_same_bits(tiny, texts, monkeypatch, small_batches):
+    expected = encoder.encode(tiny, texts)
+    chosen = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    assert (encoder.embed(tiny, texts) == expected).all()
+    assert set(chosen[:-1]) == {1}  # each core works alone,
+    assert chosen[-1] == 3  # and afterwards all together again
+
+
 def test_batches_hold_every_text_once_within_the_budget(monkeypatch):
     monkeypatch.setattr(encoder, "BATCH_TOKENS_CPU", 20)
     lengths = [3, 30, 7, 7, 1, 2, 10]
