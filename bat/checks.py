@@ -248,7 +248,7 @@ class _Shingles(NamedTuple):
 
 
 def _shingles(texts: Sequence[str], is_test: npt.NDArray[np.bool_]) -> _Shingles:
-    """Weigh the runs of all texts; a million texts of a hundred words take some 3 GB."""
+    """Weigh the runs of all texts, some thousand texts at a time."""
     n = len(texts)
     runs, start = _runs(texts)
     holders = _holders(runs)
