@@ -187,15 +187,7 @@ def tune(
     Raises:
         RuntimeError: a saved encoder does not reproduce the embeddings of the one in memory.
     """
-    inputs = units.key(
-        base=base.digest,
-        texts=units.digest(texts[: sizes[-1]]),
-        held_out=units.digest(held_out),
-        sizes=list(sizes),
-        recipe=dataclasses.asdict(recipe),
-        precision=str(mlm.precision(recipe.precision)),
-        code=units.code(mlm),
-    )
+    inputs = _trunk_key(base, texts, sizes, recipe, held_out)
     names = {size: units.key(trunk=inputs, size=size) for size in sizes}
     missing = mlm.agreed([s for s in sizes if not units.folder("encoders", names[s]).exists()])
     checkpoint = units.home() / "trunks" / f"{inputs}.pt"
@@ -225,6 +217,25 @@ def tune(
         if mlm.is_main():
             yield _read_tuned(units.folder("encoders", names[size]))
     checkpoint.unlink(missing_ok=True)
+
+
+def _trunk_key(
+    base: Encoder,
+    texts: Sequence[str],
+    sizes: Sequence[int],
+    recipe: mlm.Recipe,
+    held_out: Sequence[str],
+) -> str:
+    """Name a pass by all that its encoders depend on."""
+    return units.key(
+        base=base.digest,
+        texts=units.digest(texts[: sizes[-1]]),
+        held_out=units.digest(held_out),
+        sizes=list(sizes),
+        recipe=dataclasses.asdict(recipe),
+        precision=str(mlm.precision(recipe.precision)),
+        code=units.code(mlm),
+    )
 
 
 def _show_loss(bars: Sequence[Any], tokens: int, loss: Any) -> None:

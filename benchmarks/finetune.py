@@ -74,16 +74,31 @@ def ours(opened: Any, texts: Sequence[str], held_out: Sequence[str], precision: 
     }
 
 
+def stock_trainer(model: Any, rows: list, words: Any, scratch: str) -> Any:
+    """Make the ``Trainer`` that the plain recipe gives: one pass, its own defaults otherwise."""
+    from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
+
+    return Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=scratch,
+            per_device_train_batch_size=BLOCKS_A_STEP,
+            num_train_epochs=1,
+            learning_rate=LEARNING_RATE,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+        ),
+        train_dataset=rows,
+        data_collator=DataCollatorForLanguageModeling(words, mlm_probability=MASK_SHARE),
+    )
+
+
 def peer(opened: Any, texts: Sequence[str], held_out: Sequence[str], *, warm: bool) -> dict:
     """One pass of the Trainer over the same rows, and the loss on the same masked ones."""
     import torch
-    from transformers import (
-        AutoModelForMaskedLM,
-        DataCollatorForLanguageModeling,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-    )
+    from transformers import AutoModelForMaskedLM, TrainerCallback
 
     from bat import mlm
 
@@ -101,21 +116,7 @@ def peer(opened: Any, texts: Sequence[str], held_out: Sequence[str], *, warm: bo
         for row in np.asarray(blocks.tokens)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            model=model,
-            args=TrainingArguments(
-                output_dir=folder,
-                per_device_train_batch_size=BLOCKS_A_STEP,
-                num_train_epochs=1,
-                learning_rate=LEARNING_RATE,
-                report_to="none",
-                save_strategy="no",
-                logging_strategy="no",
-                disable_tqdm=True,
-            ),
-            train_dataset=rows,
-            data_collator=DataCollatorForLanguageModeling(words, mlm_probability=MASK_SHARE),
-        )
+        trainer = stock_trainer(model, rows, words, folder)
         times: list[float] = []
 
         class StepTimes(TrainerCallback):

@@ -16,14 +16,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from bat import corpus, encoder, metrics, mlm, regressor
+from bat import corpus, encoder, metrics, mlm
 from bat.corpus import Corpus
 from bat.encoder import Encoder
+from benchmarks.one_pass import embedded, predictions
 
 FILE, BUILT_IN, TOY = "bat-10k.jsonl.gz", "auctions:3000", "auctions:300"
-TREES, HELD_OUT = 300, 200
+HELD_OUT = 200
 ARMS = ("warmed", "identity", "drawn")
 
 
@@ -45,14 +45,7 @@ def tuned(opened: Encoder, loaded: Corpus, arm: str) -> mlm.Tuned:
 
 def predicted(opened: Encoder, loaded: Corpus) -> np.ndarray:
     """Predict the test rows' prices from the embeddings of one encoder."""
-    dtype = mlm.precision("auto")
-    with torch.autocast(encoder.device().type, dtype, enabled=dtype != torch.float32):
-        rows = encoder.encode(opened, loaded.texts)
-    train, test = (corpus.rows(loaded, part) for part in ("train", "test"))
-    fitted = regressor.fit(
-        rows[train], loaded.prices[train], regressor.Settings(), n_trees=TREES, seed=0
-    )
-    return fitted.predict(rows[test])
+    return predictions(loaded, embedded(opened, loaded), 0)
 
 
 def main() -> None:

@@ -69,10 +69,7 @@ def tune(
         kept[str(tuned.documents)] = tuned.held_out[-1][1]
         if rows:
             ready = dataclasses.replace(opened, model=tuned.model)
-            dtype = mlm.precision(recipe.precision)
-            with torch.autocast(encoder.device().type, dtype, enabled=dtype != torch.float32):
-                found = encoder.encode(ready, loaded.texts)
-            np.save(folder / f"{tuned.documents}.npy", found)
+            np.save(folder / f"{tuned.documents}.npy", embedded(ready, loaded))
         began = time.perf_counter()
     (folder / "kept.json").write_text(json.dumps(kept))
 
@@ -106,9 +103,15 @@ def kept(
     return json.loads((folder / "kept.json").read_text()), folder
 
 
-def predictions(loaded: Corpus, folder: Path, size: int, seed: int) -> np.ndarray:
+def embedded(opened: Encoder, loaded: Corpus) -> np.ndarray:
+    """Embed a corpus in the precision of the tuning, which is faster than ``encoder.embed``."""
+    dtype = mlm.precision("auto")
+    with torch.autocast(encoder.device().type, dtype, enabled=dtype != torch.float32):
+        return encoder.encode(opened, loaded.texts)
+
+
+def predictions(loaded: Corpus, embeddings: np.ndarray, seed: int) -> np.ndarray:
     """Predict the test rows' prices from the embeddings of one encoder."""
-    embeddings = np.load(folder / f"{size}.npy")
     train, test = (corpus.rows(loaded, part) for part in ("train", "test"))
     fitted = regressor.fit(
         embeddings[train],
@@ -141,7 +144,10 @@ def compare(
             flush=True,
         )
         if rows:
-            both = (predictions(loaded, each, size, recipe.seed) for each in (our_folder, folder))
+            both = (
+                predictions(loaded, np.load(each / f"{size}.npy"), recipe.seed)
+                for each in (our_folder, folder)
+            )
             found[size] = (*both,)
     return ours["seconds"], theirs, found
 

@@ -26,21 +26,17 @@ import numpy as np
 import pandas as pd
 
 from bat import corpus, metrics, search
+from benchmarks.finetune import stock_trainer
 
 DATA, SIZES, TRIALS = "auctions:3000", "0,0.25,0.5,1.0", 30
 TOY_DATA, TOY_SIZES, TOY_TRIALS = "auctions:450", "0,1.0", 2
-BLOCK_TOKENS, BLOCKS_A_STEP, LEARNING_RATE, MASK_SHARE = 256, 8, 1e-4, 0.2
+BLOCK_TOKENS = 256
 
 
 def tuned(folder: Path, texts: list[str], scratch: str) -> Any:
     """Tune a fresh copy of the encoder with the stock ``Trainer`` on packed blocks."""
     from sentence_transformers import SentenceTransformer
-    from transformers import (
-        AutoModelForMaskedLM,
-        DataCollatorForLanguageModeling,
-        Trainer,
-        TrainingArguments,
-    )
+    from transformers import AutoModelForMaskedLM
 
     encoder = SentenceTransformer(str(folder), device="cpu")
     if not texts:
@@ -49,20 +45,8 @@ def tuned(folder: Path, texts: list[str], scratch: str) -> Any:
     stream = list(chain.from_iterable(words(texts, truncation=False, verbose=False)["input_ids"]))
     starts = range(0, len(stream) - BLOCK_TOKENS + 1, BLOCK_TOKENS)
     model = AutoModelForMaskedLM.from_pretrained(folder)
-    Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=scratch,
-            per_device_train_batch_size=BLOCKS_A_STEP,
-            num_train_epochs=1,
-            learning_rate=LEARNING_RATE,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-        ),
-        train_dataset=[{"input_ids": stream[start : start + BLOCK_TOKENS]} for start in starts],
-        data_collator=DataCollatorForLanguageModeling(words, mlm_probability=MASK_SHARE),
-    ).train()
+    rows = [{"input_ids": stream[start : start + BLOCK_TOKENS]} for start in starts]
+    stock_trainer(model, rows, words, scratch).train()
     encoder[0].auto_model.load_state_dict(model.base_model.state_dict(), strict=False)
     return encoder
 
