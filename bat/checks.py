@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from bat import corpus as corpora
+from bat import units
 from bat.cli import InputError
 from bat.corpus import ASIDE, PARTS, Corpus
 
@@ -29,6 +32,7 @@ ROUNDING = (
 )
 MANY_NEAR_SHARE = 0.1  # convention: beyond it the corpus repeats itself, and groups serve better
 TEXTS_A_CHUNK = 20_000  # bounds memory, at some 10 kB a text
+SHARE_BITS = 4  # of a run's: runs are counted one share after the other, to sort little at once
 PAIRS_A_CHUNK = 2_000_000  # bounds memory, at some 100 bytes a pair
 PAIRS_A_BATCH = 20_000  # the same for the exact comparison, at some 10 kB a pair
 
@@ -190,7 +194,7 @@ def set_aside_near_repeats(corpus: Corpus) -> tuple[Corpus, list[Finding]]:
     text_ids, firsts = np.unique(corpus.text_ids[used], return_index=True)
     firsts = used[firsts]  # one row for each text
     is_test = corpus.parts[firsts] == "test"
-    twins = _nearest_tests(_shingles([corpus.texts[i] for i in firsts], is_test), is_test)
+    twins = _nearest_tests([corpus.texts[i] for i in firsts], is_test)
     twin_rows = np.full(int(corpus.text_ids.max()) + 1, -1)
     twin_rows[text_ids] = np.where(twins >= 0, firsts[twins], -1)
     twin_rows = twin_rows[corpus.text_ids]  # one entry a row
@@ -232,62 +236,114 @@ def _near_finding(
     return Finding("near repeats", severity, len(aside), message, examples)
 
 
-class _Shingles(NamedTuple):
-    """The distinct runs of words that a test text has too, text by text, the rarest run first.
+def _read(
+    path: Path, start: npt.NDArray[np.int64], first: int, last: int
+) -> npt.NDArray[np.uint64]:
+    """Read the runs of some texts in a row; not through a map, whose pages would stay."""
+    low, high = start[first], start[last]
+    return np.fromfile(path, np.uint64, count=high - low, offset=8 * low)
 
-    One entry for each pair (text, run), those of text i from ``start[i]`` to ``start[i + 1]``;
-    ``total`` has one for each text, over all of its runs.
+
+class _Runs(NamedTuple):
+    """The distinct runs of words of all texts, 64 bits each, in a file text by text.
+
+    ``start`` has n + 1 entries: those of text i lie from ``start[i]`` to ``start[i + 1]``.
+    ``common`` are, rising, the runs of more than one text, ``holders`` the number of their texts,
+    ``shared`` whether a test text and another are among these.
+    """
+
+    path: Path
+    start: npt.NDArray[np.int64]
+    common: npt.NDArray[np.uint64]
+    holders: npt.NDArray[np.int32]
+    shared: npt.NDArray[np.bool_]
+
+    def look_up(self, runs: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[Any], ...]:
+        """Give for each run its place in ``common``, its holders, and whether it is shared."""
+        place = np.minimum(np.searchsorted(self.common, runs), len(self.common) - 1)
+        known = self.common[place] == runs
+        return place, np.where(known, self.holders[place], 1), known & self.shared[place]
+
+    def weights(self, holders: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        """Inverse document frequency, from which a run in few texts weighs more."""
+        return np.log(len(self.start) / holders)
+
+
+class _Prefixes(NamedTuple):
+    """Of each text the rarest runs, so far as a test text and another share them.
+
+    One entry for each pair (text, run); ``total`` has one for each text, over all of its runs.
     """
 
     text: npt.NDArray[np.int32]
-    run: npt.NDArray[np.int32]  # any number that names it
-    weight: npt.NDArray[np.float64]
+    run: npt.NDArray[np.int32]  # place among the common ones
     rest: npt.NDArray[np.float64]  # weight of this run and all that are no rarer in its text
-    start: npt.NDArray[np.int64]
     total: npt.NDArray[np.float64]
 
 
-def _shingles(texts: Sequence[str], is_test: npt.NDArray[np.bool_]) -> _Shingles:
-    """Weigh the runs of all texts, some thousand texts at a time."""
-    n = len(texts)
-    runs, start = _runs(texts)
-    holders = _holders(runs)
-    known = np.unique(runs[np.repeat(is_test, np.diff(start))])
+def _write_runs(texts: Sequence[str], path: Path) -> npt.NDArray[np.int64]:
+    """Hash the distinct runs of all texts to a file; return where those of each text begin."""
+    vocabulary: dict[str, int] = {}
+    counts = [np.zeros(1, np.int64)]
+    with path.open("wb") as file:
+        for first, last in _chunks(len(texts)):
+            owners, runs = _hashed(texts[first:last], vocabulary)
+            order = np.lexsort((runs, owners))
+            owners, runs = owners[order], runs[order]
+            is_new = np.ones(len(runs), np.bool_)
+            is_new[1:] = (runs[1:] != runs[:-1]) | (owners[1:] != owners[:-1])
+            runs[is_new].tofile(file)
+            counts.append(np.bincount(owners[is_new], minlength=last - first))
+    return np.cumsum(np.concatenate(counts))
+
+
+def _count(path: Path, start: npt.NDArray[np.int64], is_test: npt.NDArray[np.bool_]) -> _Runs:
+    """Count the texts that have each run, one share of all runs after the other."""
+    common, holders, shared = [], [], []
+    for share in range(1 << SHARE_BITS):
+        kept, of_test = [], []
+        for first, last in _chunks(len(is_test)):
+            runs = _read(path, start, first, last)
+            here = runs >> np.uint64(64 - SHARE_BITS) == share
+            kept.append(runs[here])
+            of_test.append(np.repeat(is_test[first:last], np.diff(start[first : last + 1]))[here])
+        found, which, n = np.unique(np.concatenate(kept), return_inverse=True, return_counts=True)
+        n_test = np.bincount(which, weights=np.concatenate(of_test), minlength=len(found))
+        several = n > 1
+        common.append(found[several])
+        holders.append(n[several].astype(np.int32))
+        shared.append(((n_test > 0) & (n_test < n))[several])
+    return _Runs(path, start, *map(np.concatenate, (common, holders, shared)))
+
+
+def _chunks(n: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, n, TEXTS_A_CHUNK):
+        yield first, min(n, first + TEXTS_A_CHUNK)
+
+
+def _prefixes(runs: _Runs) -> _Prefixes:
+    """Order the runs of each text by how rare they are, and keep the shared ones up front.
+
+    Two near texts share a run there: were all that they share in the rest, its weight would stay
+    under ``NEAR`` of the text's.
+    """
+    n = len(runs.start) - 1
     kept: list[tuple[npt.NDArray[Any], ...]] = []
     total = np.empty(n)
-    for first in range(0, n, TEXTS_A_CHUNK):
-        last = min(n, first + TEXTS_A_CHUNK)
-        here = slice(start[first], start[last])
-        text = np.repeat(np.arange(last - first), np.diff(start[first : last + 1]))
-        order = np.lexsort((runs[here], holders[here], text))  # one order for all texts
-        run, weight = runs[here][order], np.log((n + 1) / holders[here][order])
-        up_to = np.concatenate([[0.0], np.cumsum(weight)])
-        ends = up_to[start[first + 1 : last + 1] - start[first]]
+    for first, last in _chunks(n):
+        start = runs.start[first : last + 1] - runs.start[first]
+        text = np.repeat(np.arange(first, last, dtype=np.int32), np.diff(start))
+        here = _read(runs.path, runs.start, first, last)
+        place, holders, shared = runs.look_up(here)
+        order = np.lexsort((here, holders, text))  # one order for all texts
+        up_to = np.concatenate([[0.0], np.cumsum(runs.weights(holders[order]))])
+        ends = up_to[start[1:]]
         total[first:last] = np.diff(ends, prepend=0.0)
-        place = np.searchsorted(known, run)
-        found = known[np.minimum(place, len(known) - 1)] == run
-        rest = (ends[text] - up_to[:-1])[found]
-        texts_kept = (text[found] + first).astype(np.int32)
-        kept.append((texts_kept, place[found].astype(np.int32), weight[found], rest))
-    texts_kept, places, weights, rests = (np.concatenate(each) for each in zip(*kept, strict=True))
-    ends = np.searchsorted(texts_kept, np.arange(n + 1))
-    return _Shingles(texts_kept, places, weights, rests, ends, total)
-
-
-def _runs(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Hash the distinct runs of words of each text to 64 bits; also where each text's begin."""
-    vocabulary: dict[str, int] = {}
-    found, counts = [], [np.zeros(1, np.int64)]
-    for first in range(0, len(texts), TEXTS_A_CHUNK):
-        chunk = texts[first : first + TEXTS_A_CHUNK]
-        owners, runs = _hashed(chunk, vocabulary)
-        order = np.lexsort((runs, owners))
-        owners, runs = owners[order], runs[order]
-        is_new = np.ones(len(runs), np.bool_)
-        is_new[1:] = (runs[1:] != runs[:-1]) | (owners[1:] != owners[:-1])
-        found.append(runs[is_new])
-        counts.append(np.bincount(owners[is_new], minlength=len(chunk)))
-    return np.concatenate(found), np.cumsum(np.concatenate(counts))
+        rest = ends[text - first] - up_to[:-1]
+        keep = shared[order] & (rest >= (NEAR - ROUNDING) * total[text])
+        kept.append((text[keep], place[order][keep].astype(np.int32), rest[keep]))
+    texts, places, rests = (np.concatenate(each) for each in zip(*kept, strict=True))
+    return _Prefixes(texts, places, rests, total)
 
 
 def _hashed(
@@ -311,57 +367,63 @@ def _hashed(
     return owners, runs
 
 
-def _holders(runs: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
-    """Count for each entry the texts that have its run; part by part, to sort little at once."""
-    holders = np.empty(len(runs), np.int32)
-    share = (runs >> np.uint64(60)).astype(np.uint8)
-    for number in range(16):
-        here = np.flatnonzero(share == number)
-        _, which, counts = np.unique(runs[here], return_inverse=True, return_counts=True)
-        holders[here] = counts[which]
-    return holders
-
-
-def _nearest_tests(shingles: _Shingles, is_test: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def _nearest_tests(texts: Sequence[str], is_test: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Find for each other text a test text that is near to it, the nearest if there are several.
 
     Returns:
         Indices of test texts; -1 where there is none, and for the test texts themselves.
     """
-    n = len(is_test)
-    nearest, likeness = np.full(n, -1), np.zeros(n)
-    shape = (n, int(shingles.run.max()) + 1)
-    weights = sparse.csr_matrix((shingles.weight, shingles.run, shingles.start), shape)
-    ones = weights.astype(np.bool_)
-    for tests, others in _candidates(shingles, is_test):
-        shared = np.asarray(weights[tests].multiply(ones[others]).sum(axis=1)).ravel()
-        found = shared / (shingles.total[tests] + shingles.total[others] - shared)
-        order = np.argsort(found, kind="stable")  # of several, the last and largest stays
-        tests, others, found = tests[order], others[order], found[order]
-        better = found > np.maximum(likeness[others], NEAR - 1e-9)
-        nearest[others[better]], likeness[others[better]] = tests[better], found[better]
+    nearest, likeness = np.full(len(texts), -1), np.zeros(len(texts))
+    units.home().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=units.home()) as folder:
+        path = Path(folder) / "runs"
+        runs = _count(path, _write_runs(texts, path), is_test)
+        if not runs.shared.any():
+            return nearest
+        prefixes = _prefixes(runs)
+        for tests, others in _candidates(prefixes, is_test):
+            shared = _shared_weights(runs, tests, others)
+            found = shared / (prefixes.total[tests] + prefixes.total[others] - shared)
+            order = np.argsort(found, kind="stable")  # of several, the last and largest stays
+            tests, others, found = tests[order], others[order], found[order]
+            better = found > np.maximum(likeness[others], NEAR - 1e-9)
+            nearest[others[better]], likeness[others[better]] = tests[better], found[better]
     return nearest
 
 
+def _shared_weights(
+    runs: _Runs, tests: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Add up for each pair of texts the weights of the runs that both have."""
+    texts, rows = np.unique(np.concatenate([tests, others]), return_inverse=True)
+    lengths = (runs.start[1:] - runs.start[:-1])[texts]
+    ends = np.cumsum(lengths)
+    places = np.arange(ends[-1]) + np.repeat(runs.start[texts] - (ends - lengths), lengths)
+    place, holders, shared = runs.look_up(np.memmap(runs.path, np.uint64, "r")[places])
+    columns, column = np.unique(place[shared], return_inverse=True)
+    start = np.concatenate([[0], np.cumsum(shared)])[np.concatenate([[0], ends])]
+    shape = (len(texts), len(columns))
+    weights = sparse.csr_matrix((runs.weights(holders[shared]), column, start), shape)
+    ones = weights.astype(np.bool_)
+    both = weights[rows[: len(tests)]].multiply(ones[rows[len(tests) :]])
+    return np.asarray(both.sum(axis=1)).ravel()
+
+
 def _candidates(
-    shingles: _Shingles, is_test: npt.NDArray[np.bool_]
+    prefixes: _Prefixes, is_test: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield all pairs (test text, other text) that can be near, in chunks.
-
-    Two near texts share a run among the rarest of each: were all shared runs in the rest, their
-    weight would stay under ``NEAR`` of the text's.
 
     Source:
         Prefix filtering: Chaudhuri, Ganti and Kaushik 2006; Bayardo, Ma and Srikant 2007. The bound
         by position: Xiao, Wang, Lin and Yu 2008.
     """
-    is_prefix = shingles.rest >= (NEAR - ROUNDING) * shingles.total[shingles.text]
-    of_test = is_test[shingles.text]
-    tests, others = np.flatnonzero(is_prefix & of_test), np.flatnonzero(is_prefix & ~of_test)
-    others = others[np.argsort(shingles.run[others], kind="stable")]
-    run = shingles.run[others]
-    lows = np.searchsorted(run, shingles.run[tests], "left")
-    counts = np.searchsorted(run, shingles.run[tests], "right") - lows
+    of_test = is_test[prefixes.text]
+    tests, others = np.flatnonzero(of_test), np.flatnonzero(~of_test)
+    others = others[np.argsort(prefixes.run[others], kind="stable")]
+    run = prefixes.run[others]
+    lows = np.searchsorted(run, prefixes.run[tests], "left")
+    counts = np.searchsorted(run, prefixes.run[tests], "right") - lows
     chunks = np.cumsum(counts) // PAIRS_A_CHUNK
     for chunk in np.unique(chunks):
         here = chunks == chunk
@@ -370,12 +432,13 @@ def _candidates(
         left, right = np.repeat(tests[here], n), others[np.repeat(lows[here], n) + offsets]
         # What two near texts share is at least NEAR / (1 + NEAR) of their sum, and none of it
         # stands before the rarest run that they share.
-        rest = np.minimum(shingles.rest[left], shingles.rest[right])
-        left, right = (shingles.text[each].astype(np.int64) for each in (left, right))
-        least = (NEAR - ROUNDING) / (1 + NEAR) * (shingles.total[left] + shingles.total[right])
+        rest = np.minimum(prefixes.rest[left], prefixes.rest[right])
+        left, right = (prefixes.text[each].astype(np.int64) for each in (left, right))
+        least = (NEAR - ROUNDING) / (1 + NEAR) * (prefixes.total[left] + prefixes.total[right])
         fits = rest >= least
         pairs = np.unique((left[fits] << 32) | right[fits])
-        for batch in np.array_split(pairs, len(pairs) // PAIRS_A_BATCH + 1):
+        for at in range(0, len(pairs), PAIRS_A_BATCH):
+            batch = pairs[at : at + PAIRS_A_BATCH]
             yield batch >> 32, batch & 0xFFFFFFFF
 
 
