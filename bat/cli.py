@@ -149,10 +149,11 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None) -> Confi
         InputError: a value has the wrong type, or the dataclass refuses it.
         SystemExit: ``--help`` was asked for, or a flag is unknown.
     """
+    first = dataclasses.fields(config_type)[0]  # type: ignore[arg-type]
     parser = argparse.ArgumentParser(
         prog=f"python -m entrypoints.{Path(sys.argv[0]).stem}",
         description=config_type.__doc__,
-        epilog=f"By MLflow: mlflow run . -e {Path(sys.argv[0]).stem} -P data=theirs.jsonl",
+        epilog=f"By MLflow: mlflow run . -e {Path(sys.argv[0]).stem} -P {first.name}=...",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,4 +226,13 @@ def _intervals(values: dict[str, float], drawn: Floats) -> dict[str, Interval]:
     return {
         name: Interval(values[name], float(low), float(high))
         for name, low, high in zip(NAMES, *ends, strict=True)
+    }
+
+
+def flat(scores: Mapping[str, Interval]) -> dict[str, float]:
+    """Name the value and the ends of each interval: r2, r2_low, r2_high and so on."""
+    return {
+        f"{name}{end}": value
+        for name, score in scores.items()
+        for end, value in (("", score.value), ("_low", score.low), ("_high", score.high))
     }

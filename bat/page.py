@@ -7,9 +7,10 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 
 from bat import corpus, plan, report
-from bat.study import Outcome
+from bat.outcome import Outcome
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; }
@@ -35,16 +36,12 @@ def page(outcome: Outcome, settings: Mapping[str, object]) -> str:
     Returns:
         HTML with its style and its figures (SVG) inside, and no script.
     """
-    title = html.escape(f"{outcome.prepared.corpus.name}: is fine-tuning worth it?")
-    return "\n".join(
+    title = f"{outcome.about.corpus}: is fine-tuning worth it?"
+    return _whole(
+        title,
         [
-            "<!DOCTYPE html>",
-            f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
-            '<meta name="viewport" content="width=device-width">',
-            f"<style>{STYLE}</style></head><body>",
-            f"<h1>{title}</h1>",
             _list(report.answer(outcome)),
-            *(_figure(outcome, name) for name in report.CURVES),
+            *(_drawn(report.curve(outcome, name), name) for name in report.CURVES),
             "<h2>All arms</h2>",
             _table(report.table(outcome)),
             f"<p>95 % bootstrap intervals over {len(outcome.prices):,} test rows.</p>",
@@ -54,11 +51,48 @@ def page(outcome: Outcome, settings: Mapping[str, object]) -> str:
             "<h2>Checks of the data</h2>",
             _table(_findings(outcome), words=True),
             "<h2>Settings</h2>",
-            _table([["setting", "value"], *([k, str(v)] for k, v in settings.items())], words=True),
+            _table(
+                [["setting", "value"], *([k, str(v)] for k, v in sorted(settings.items()))],
+                words=True,
+            ),
             "<h2>Time</h2>",
             _table(
                 [["stage", "time"], *([k, plan.duration(v)] for k, v in outcome.seconds.items())]
             ),
+        ],
+    )
+
+
+def comparison(together: report.Together) -> str:
+    """Write several studies of one corpus as one page: their curves, differences, and answers."""
+    first = next(iter(together.values()))
+    answers = (
+        f"<h2>{html.escape(label)}</h2>\n{_list(report.answer(outcome))}"
+        for label, outcome in together.items()
+    )
+    return _whole(
+        f"{first.about.corpus}: studies compared",
+        [
+            _list("\n".join(report.differences(together))),
+            *(_drawn(report.curves_together(together, name), name) for name in report.CURVES),
+            "<h2>All arms</h2>",
+            _table(report.table_together(together)),
+            f"<p>95 % bootstrap intervals over {len(first.prices):,} test rows.</p>",
+            *answers,
+        ],
+    )
+
+
+def _whole(title: str, parts: Sequence[str]) -> str:
+    title = html.escape(title)
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
+            '<meta name="viewport" content="width=device-width">',
+            f"<style>{STYLE}</style></head><body>",
+            f"<h1>{title}</h1>",
+            *parts,
             "</body></html>",
         ]
     )
@@ -78,11 +112,11 @@ def _hypotheses(outcome: Outcome) -> Iterable[str]:
         yield _list(said)
 
 
-def _figure(outcome: Outcome, name: str) -> str:
-    """Draw one metric as SVG with text as text, so that it can be searched and read aloud."""
+def _drawn(figure: Figure, name: str) -> str:
+    """Write a figure of one metric as SVG with text as text, to be searched and read aloud."""
     target = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        report.curve(outcome, name).savefig(target, format="svg", metadata={"Date": None})
+        figure.savefig(target, format="svg", metadata={"Date": None})
     drawn = target.getvalue()
     label = html.escape(f"{report.TITLES[name]} against the documents tuned on")
     return f'<figure role="img" aria-label="{label}">{drawn[drawn.index("<svg") :]}</figure>'
@@ -100,22 +134,22 @@ def _table(lines: Sequence[Sequence[str]], *, words: bool = False) -> str:
 
 
 def _protocol(outcome: Outcome) -> str:
-    prepared = outcome.prepared
-    parts = ", ".join(f"{len(prepared.rows(part)):,} {part}" for part in corpus.PARTS)
+    about = outcome.about
+    parts = ", ".join(f"{about.parts[part]:,} {part}" for part in corpus.PARTS)
     texts = (
         "training texts alone"
-        if outcome.finetune_on == "train"
+        if about.finetune_on == "train"
         else ("all texts, those of test rows included (transductive)")
     )
     return (
-        f"{len(prepared.corpus.texts):,} rows: {parts}; {len(prepared.rows(corpus.ASIDE)):,} set "
-        f"aside. Encoder {outcome.base}, tuned on {texts}. The regressor's settings were searched "
+        f"{sum(about.parts.values()):,} rows: {parts}; {about.parts[corpus.ASIDE]:,} set "
+        f"aside. Encoder {about.base}, tuned on {texts}. The regressor's settings were searched "
         "by cross-validation inside the training part, alike for every arm; validation chose the "
-        f"arm; the test part was read for this report. Corpus digest {prepared.corpus.digest}."
+        f"arm; the test part was read for this report. Corpus digest {about.digest}."
     )
 
 
 def _findings(outcome: Outcome) -> list[list[str]]:
-    findings = outcome.prepared.findings
+    findings = outcome.about.findings
     lines = [[f.check, f.severity, f.message] for f in findings] or [["none", "", "nothing found"]]
     return [["check", "kind", "what was found"], *lines]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+CONFIG = "config."  # begins the names of the parameters that the user set
+
 
 @dataclass(frozen=True)
 class Params:
@@ -93,6 +95,18 @@ class RegressorModel:
 Record = (
     Params | Metrics | Tags | Table | Text | Figure | Note | Dataset | EncoderModel | RegressorModel
 )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a run has kept, read back; a child that is not finished is left out."""
+
+    run_id: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    texts: Mapping[str, str]  # of the files that were asked for, by name
+    children: Sequence[Kept] = ()
 
 
 class Tracker(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +12,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bat import baselines, metrics, records, scaling, study
-from bat.study import Outcome, Row
+from bat.cli import InputError
+from bat.outcome import Floats, Outcome, Row
 
 TITLES = {"r2": "R²", "mae": "MAE", "medae": "MedAE", "r2_log": "R² of log price"}
 # Okabe and Ito 2008: eight colours that stay apart for colour-blind readers.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 GREY, BLACK = "#777777", "#000000"
+COLOURS, MARKERS = (BLUE, ORANGE, GREEN, PURPLE, BLACK), "osD^v"
+LOOK = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
 CURVES = ("r2", "medae", "mae")  # the metrics that get a figure
 SMALL_PRICE = 100.0
 WORDS = baselines.LABELS["tfidf"]
@@ -49,13 +53,13 @@ def results(outcome: Outcome) -> list[dict[str, Any]]:
     for row in outcome.rows:
         line: dict[str, Any] = {"arm": row.name, "documents": row.documents}
         line |= {"seeds": len(row.predictions), "validation_mae": row.validation_mae}
-        line |= study.flat(row.scores)
+        line |= metrics.flat(row.scores)
         others = {"factory": outcome.row("factory"), "tfidf": outcome.row(WORDS)}
         others["before"] = before if row.documents else None
         for what, other in others.items():
             if other and other is not row:
                 against = metrics.paired(outcome.prices, row.predictions, other.predictions)
-                line |= study.flat({f"{name}_minus_{what}": v for name, v in against.items()})
+                line |= metrics.flat({f"{name}_minus_{what}": v for name, v in against.items()})
         lines.append(line | {f"{stage}_seconds": s for stage, s in row.seconds.items()})
         before = row
     return lines
@@ -67,8 +71,8 @@ def table(outcome: Outcome) -> list[list[str]]:
     for row in outcome.rows:
         cells = [interval(name, row.scores[name]) for name in metrics.NAMES]
         lines.append([row.name, *cells, number("mae", row.validation_mae)])
-    if outcome.ceiling:
-        law = outcome.ceiling
+    if outcome.about.ceiling:
+        law = outcome.about.ceiling
         cells = [number(name, getattr(law, name)) for name in metrics.NAMES]
         lines.append(["ceiling (all facts known)", *cells, ""])
     return lines
@@ -124,7 +128,7 @@ def _gain(outcome: Outcome, factory: Row, tuned: Sequence[Row]) -> list[str]:
         f"{len(outcome.prices):,} test rows)."
     ]
     if len(tuned) > 1:
-        said += _along_the_curve(learned(outcome)[0]["mae"], outcome.margin)
+        said += _along_the_curve(learned(outcome)[0]["mae"], outcome.about.margin)
     return said + _stopped(outcome)
 
 
@@ -155,7 +159,7 @@ def learned(
         np.stack([row.predictions for row in tuned]),
         factory.predictions,
     )
-    margin = outcome.margin
+    margin = outcome.about.margin
     curves = {name: scaling.curve(score, margin=margin) for name, score in scores.items()}
     return curves, scaling.hypotheses(scores, margin=margin)
 
@@ -202,14 +206,14 @@ def hypotheses(outcome: Outcome) -> str:
 
 
 def _chosen(outcome: Outcome) -> str:
-    arm = outcome.best
-    if not arm.documents:
+    documents, seed = outcome.chosen
+    if not documents:
         return (
             "Validation chooses the factory encoder, which is what gets registered: "
             "tuning did not pay."
         )
     return (
-        f"Validation chooses the encoder tuned on {arm.documents:,} documents (seed {arm.seed}) "
+        f"Validation chooses the encoder tuned on {documents:,} documents (seed {seed}) "
         "for the registry."
     )
 
@@ -249,38 +253,52 @@ def _doubts(outcome: Outcome) -> list[str]:
             f"{seeds} seed{'s' if seeds > 1 else ''}: the intervals hold for this draw of masks "
             "and order; small differences need more seeds to be established."
         )
-    if outcome.finetune_on == "all":
+    if outcome.about.finetune_on == "all":
         said.append(
             "Transductive: the encoder was tuned on the texts of the test rows too, so new texts "
             "may fare worse."
         )
-    said += [f.message + "." for f in outcome.prepared.findings if f.severity == "warning"]
+    if outcome.missing:
+        said.append(f"Unfinished, and not counted here: {', '.join(outcome.missing)}.")
+    said += [f.message + "." for f in outcome.about.findings if f.severity == "warning"]
     return said
 
 
 def curve(outcome: Outcome, name: str) -> Figure:
     """Draw one metric against the documents tuned on, with intervals and lines to compare with."""
-    with mpl.rc_context({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}):
+    with mpl.rc_context(LOOK):
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
         axes = figure.subplots()
-        points = [row for row in outcome.rows if row.documents is not None]
-        x = [row.documents or 0 for row in points]
-        scores = [row.scores[name] for row in points]
-        y = np.array([score.value for score in scores])
-        ends = np.array([[s.value - s.low for s in scores], [s.high - s.value for s in scores]])
-        axes.errorbar(x, y, yerr=np.abs(ends), fmt="o-", color=BLUE, capsize=3, label="fine-tuned")
-        if sum(1 for size in x if size) > 1 and 0 in x:
-            _draw_fit(axes, learned(outcome)[0][name], max(x))
+        sizes = _draw_points(axes, outcome, name, BLUE, "o", "fine-tuned")
+        if sum(1 for size in sizes if size) > 1 and 0 in sizes:
+            _draw_fit(axes, learned(outcome)[0][name], max(sizes))
         for row, colour, style in _lines(outcome):
             axes.axhline(row.scores[name].value, color=colour, ls=style, lw=1.5, label=row.name)
-        if outcome.ceiling:
-            ceiling = getattr(outcome.ceiling, name)
+        if outcome.about.ceiling:
+            ceiling = getattr(outcome.about.ceiling, name)
             axes.axhline(ceiling, color=PURPLE, ls=":", lw=1.5, label="ceiling (all facts known)")
-        axes.set_xlabel("documents tuned on (0: the factory encoder)")
-        axes.set_ylabel(TITLES[name] + ("" if name.startswith("r2") else " (price units)"))
-        axes.set_title(f"{outcome.prepared.corpus.name}: {TITLES[name]} on the test part, 95 %")
-        axes.legend(frameon=False, fontsize=9, loc="best")
+        _name_axes(axes, outcome, name)
     return figure
+
+
+def _draw_points(
+    axes: Any, outcome: Outcome, name: str, colour: str, marker: str, label: str
+) -> list[int]:
+    """Draw a study's encoders with their intervals; return their sizes."""
+    points = [row for row in outcome.rows if row.documents is not None]
+    x = [row.documents or 0 for row in points]
+    scores = [row.scores[name] for row in points]
+    y = np.array([score.value for score in scores])
+    ends = np.array([[s.value - s.low for s in scores], [s.high - s.value for s in scores]])
+    axes.errorbar(x, y, yerr=np.abs(ends), fmt=f"{marker}-", color=colour, capsize=3, label=label)
+    return x
+
+
+def _name_axes(axes: Any, outcome: Outcome, name: str) -> None:
+    axes.set_xlabel("documents tuned on (0: the factory encoder)")
+    axes.set_ylabel(TITLES[name] + ("" if name.startswith("r2") else " (price units)"))
+    axes.set_title(f"{outcome.about.corpus}: {TITLES[name]} on the test part, 95 %")
+    axes.legend(frameon=False, fontsize=9, loc="best")
 
 
 def _draw_fit(axes: Any, found: scaling.Curve, largest: int) -> None:
@@ -305,12 +323,10 @@ def _lines(outcome: Outcome) -> list[tuple[Row, str, Any]]:
     return [(row, *styles[row.name]) for row in outcome.rows if row.name in styles]
 
 
-def actual(lines: Sequence[dict[str, Any]]) -> Figure:
+def actual(price: Floats, predicted: Floats) -> Figure:
     """Draw predicted against true prices of the test rows, both on log axes."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
-    price = np.array([line["price"] for line in lines])
-    predicted = np.array([line["predicted"] for line in lines])
     ends = [min(price.min(), predicted.min()), max(price.max(), predicted.max())]
     axes.plot(ends, ends, color=GREY, lw=1, label="predicted = actual")
     axes.loglog(price, predicted, ".", ms=4, alpha=0.4, color=BLUE)
@@ -324,13 +340,11 @@ def parent_records(outcome: Outcome) -> Iterable[records.Record]:
     """Say what a study found, in the form its own run keeps."""
     for row in outcome.rows:
         if row.documents is not None:
-            values = study.flat(row.scores) | {"validation_mae": row.validation_mae}
+            values = metrics.flat(row.scores) | {"validation_mae": row.validation_mae}
             yield records.Metrics(values, step=row.documents)
-    if outcome.ceiling:
-        law = outcome.ceiling
+    if outcome.about.ceiling:
+        law = outcome.about.ceiling
         yield records.Metrics({f"ceiling_{name}": getattr(law, name) for name in metrics.NAMES})
-    loaded = outcome.prepared.corpus
-    yield records.Dataset(loaded.name, loaded.digest, loaded.texts, loaded.prices.tolist(), "study")
     yield records.Table("results.csv", results(outcome))
     for name in CURVES:
         drawn = curve(outcome, name)
@@ -338,6 +352,99 @@ def parent_records(outcome: Outcome) -> Iterable[records.Record]:
         yield records.Figure(f"curve_{name}.svg", drawn)
     yield records.Text("answer.md", f"{answer(outcome)}\n\n{hypotheses(outcome)}\n")
     yield records.Note(note(outcome))
+
+
+Together = Mapping[str, Outcome]  # studies of one corpus, by what tells them apart
+
+
+def check_comparable(together: Together) -> None:
+    """Refuse to compare studies whose test rows differ.
+
+    Raises:
+        InputError: they do.
+    """
+    first, *others = together.items()
+    for label, outcome in others:
+        if not np.array_equal(outcome.prices, first[1].prices):
+            raise InputError(
+                f"{first[0]} on {first[1].about.corpus}, {label} on {outcome.about.corpus}",
+                "studies of the same corpus: a difference between them is then one of encoders",
+                "give each corpus a report of its own",
+            )
+
+
+def comparison(together: Together) -> str:
+    """Say in words how the largest encoders of several studies differ, and lay out all arms.
+
+    Raises:
+        InputError: the studies have different test rows.
+    """
+    check_comparable(together)
+    lines = "\n".join(f"- {line}" for line in differences(together))
+    n = len(next(iter(together.values())).prices)
+    return (
+        f"\n{lines}\n\n{plain_table(table_together(together))}\n"
+        f"(95 % bootstrap intervals over {n:,} test rows)"
+    )
+
+
+def differences(together: Together) -> list[str]:
+    """Compare each study's largest encoder with that of the first, on the same test rows."""
+    (name, first), *others = together.items()
+    best = _largest(first)
+    said = []
+    for label, outcome in others:
+        mine = _largest(outcome)
+        found = metrics.paired(outcome.prices, mine.predictions, best.predictions)
+        told = "; ".join(
+            f"{TITLES[metric]} {interval(metric, found[metric], sign=True)}" for metric in CURVES
+        )
+        said.append(f"{label} ({mine.name}) minus {name} ({best.name}), paired: {told}.")
+    return said
+
+
+def _largest(outcome: Outcome) -> Row:
+    """Find the encoder tuned on most documents; the factory encoder if none is tuned."""
+    return max(
+        (row for row in outcome.rows if row.documents is not None),
+        key=lambda row: row.documents or 0,
+    )
+
+
+def table_together(together: Together) -> list[list[str]]:
+    """Lay out the arms of several studies, the study's label first."""
+    tables = [(label, table(outcome)) for label, outcome in together.items()]
+    return [
+        ["study", *tables[0][1][0]],
+        *([label, *line] for label, lines in tables for line in lines[1:]),
+    ]
+
+
+def curves_together(together: Together, name: str) -> Figure:
+    """Draw one metric against the documents, a curve for each study."""
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+        axes = figure.subplots()
+        for (label, outcome), colour, marker in zip(
+            together.items(), itertools.cycle(COLOURS), itertools.cycle(MARKERS)
+        ):
+            _draw_points(axes, outcome, name, colour, marker, label)
+        _name_axes(axes, next(iter(together.values())), name)
+    return figure
+
+
+def comparison_records(together: Together) -> Iterable[records.Record]:
+    """Say how studies compare, in the form that a run keeps."""
+    yield records.Table(
+        "results.csv",
+        [{"study": label, **line} for label, each in together.items() for line in results(each)],
+    )
+    for name in CURVES:
+        drawn = curves_together(together, name)
+        yield records.Figure(f"curves_{name}.png", drawn)
+        yield records.Figure(f"curves_{name}.svg", drawn)
+    lines = "\n".join(f"- {line}" for line in differences(together))
+    yield records.Note(f"{lines}\n\n{markdown_table(table_together(together))}")
 
 
 def findings_records(prepared: study.Prepared) -> Iterable[records.Record]:
@@ -359,22 +466,27 @@ def findings_records(prepared: study.Prepared) -> Iterable[records.Record]:
 
 def note(outcome: Outcome) -> str:
     """Write the answer and the table for the run's page."""
-    loaded = outcome.prepared.corpus
     return (
-        f"## {loaded.name}: is fine-tuning worth it?\n\n{answer(outcome)}\n\n"
+        f"## {outcome.about.corpus}: is fine-tuning worth it?\n\n{answer(outcome)}\n\n"
         f"{hypotheses(outcome)}\n\n"
         f"{markdown_table(table(outcome))}\n\n"
-        f"Encoder {outcome.base}; corpus digest `{loaded.digest[:16]}`."
+        f"Encoder {outcome.about.base}; corpus digest `{outcome.about.digest[:16]}`."
     )
 
 
-def screen(outcome: Outcome, version: str) -> str:
-    """Write what the command ends with: the answer, the table, times, and what to do next."""
+def screen(outcome: Outcome) -> str:
+    """Write for a terminal the answer, the table, and times."""
     spent = "; ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in outcome.seconds.items())
     return (
         f"\n{answer(outcome)}\n\n{hypotheses(outcome)}\n\n{plain_table(table(outcome))}\n"
         f"(95 % bootstrap intervals over {len(outcome.prices):,} test rows)\n\n"
-        f"{spent}\n"
+        f"{spent}"
+    )
+
+
+def registered(version: str) -> str:
+    """Say what to do next with the pair that a study registered."""
+    return (
         f"Registered as bat-pricer version {version}, the champion. See runs: mlflow ui. "
         "Serve it: mlflow models serve -m models:/bat-pricer@champion --env-manager local -p 5001"
     )
@@ -384,8 +496,9 @@ def evaluation_records(
     evaluation: study.Evaluation, prepared: study.Prepared, protocol: str
 ) -> Iterable[records.Record]:
     """Add a figure and a note to what an evaluation keeps."""
-    lines = study.predictions_table(evaluation, prepared)
-    yield records.Figure("predicted_actual.png", actual(lines))
+    test = prepared.rows("test")
+    drawn = actual(prepared.corpus.prices[test], evaluation.predictions[test])
+    yield records.Figure("predicted_actual.png", drawn)
     yield records.Note(f"```\n{evaluation_text(evaluation, prepared, protocol)}\n```")
 
 

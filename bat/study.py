@@ -22,8 +22,8 @@ from bat import (
     cli,
     corpus,
     encoder,
-    metrics,
     mlm,
+    outcome,
     pricer,
     records,
     regressor,
@@ -33,6 +33,7 @@ from bat import (
 )
 from bat.corpus import Corpus
 from bat.encoder import Encoder
+from bat.outcome import Outcome, Scored
 
 SANITY_TEXTS = 32
 SANITY_DIFFERENCE = 1e-5  # rounding of float32; a lost Normalize differs by far more
@@ -87,39 +88,6 @@ class Arm:
     evaluation: Evaluation
     seconds: Mapping[str, float]
     facts: Mapping[str, float]  # metrics of the tuning and the embeddings
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the result: an encoder size or a baseline, over all its seeds."""
-
-    name: str
-    documents: int | None  # None for a baseline
-    predictions: Floats  # (seeds, t) for the t test rows
-    scores: Mapping[str, metrics.Interval]
-    validation_mae: float
-    seconds: Mapping[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """All that a finished study has to say."""
-
-    prepared: Prepared
-    base: str
-    finetune_on: str
-    prices: Floats  # (t,), of the test rows
-    rows: Sequence[Row]  # factory first, then rising sizes, then baselines
-    best: Arm
-    ceiling: auctions.Ceiling | None
-    seconds: Mapping[str, float]
-    margin: float  # share of the gain that one may forgo and still call it enough
-    skipped: Sequence[int] = ()  # sizes left out since they could not change the answer
-    stop: scaling.Stop | None = None  # the last look at whether they could
-
-    def row(self, name: str) -> Row | None:
-        """Find a line by its name."""
-        return next((row for row in self.rows if row.name == name), None)
 
 
 def load(config: cli.DataConfig) -> Corpus:
@@ -382,11 +350,11 @@ def run(
     recipe: mlm.Recipe,
     schedule: str,
     finetune_on: str,
-    with_baselines: Iterable[str],
+    with_baselines: Sequence[str],
     margin: float,
     stop_when_enough: bool,
     tracker: records.Tracker,
-) -> Outcome:
+) -> tuple[Outcome, Arm]:
     """Run all arms and baselines of a study, each logged as a child as soon as it is done.
 
     Sizes are visited in rising order. Where ``stop_when_enough`` ends the first seed early, the
@@ -404,7 +372,10 @@ def run(
         with_baselines: names of ``baselines.LABELS``.
         margin: share of the gain that one may forgo.
         stop_when_enough: leave out the sizes that, by validation, cannot change the answer.
-        tracker: takes the children's records.
+        tracker: takes the study's and the children's records.
+
+    Returns:
+        What was found, and the arm that validation chooses.
 
     Raises:
         InputError: ``stop_when_enough`` without the factory encoder to compare with.
@@ -415,7 +386,11 @@ def run(
             "the factory encoder among the sizes: a share of its error decides",
             "add 0 to sizes",
         )
-    seconds: dict[str, float] = {"tuning": 0.0, "embedding": 0.0, "search": 0.0, "baselines": 0.0}
+    about = _about(
+        base, prepared, sizes, seeds, with_baselines, finetune_on=finetune_on, margin=margin
+    )
+    for record in outcome.opening_records(about):
+        tracker.log(record)
     arms: list[Arm] = []
     visited, stop = list(sizes), None
     for seed in seeds:
@@ -435,30 +410,54 @@ def run(
             arm = _arm(base, prepared, documents, seed, trials, folder)
             arms.append(arm)
             _log_arm(arm, prepared, finetune_on, tracker)
-            for stage, spent in arm.seconds.items():
-                seconds[stage] += spent
             if stop_when_enough and seed == seeds[0] and documents not in (0, sizes[-1]):
                 stop = _stop(prepared, arms, sizes[-1], margin)
+                tracker.log(outcome.stop_record(stop))
                 if stop.stop:
                     visited = [size for size in sizes if size <= documents]
                     break
-    began = time.monotonic()
     extra = [_baseline(name, base, prepared, trials, seeds[0], tracker) for name in with_baselines]
-    seconds["baselines"] = time.monotonic() - began
     test = prepared.rows("test")
-    medians = prepared.corpus.medians
-    return Outcome(
-        prepared=prepared,
+    scored = [*(_scored(arm, prepared) for arm in arms), *extra]
+    found = outcome.assemble(about, prepared.corpus.prices[test], scored, stop)
+    return found, next(arm for arm in arms if (arm.documents, arm.seed) == found.chosen)
+
+
+def _about(
+    base: Encoder,
+    prepared: Prepared,
+    sizes: Sequence[int],
+    seeds: Sequence[int],
+    with_baselines: Sequence[str],
+    *,
+    finetune_on: str,
+    margin: float,
+) -> outcome.About:
+    loaded = prepared.corpus
+    medians = loaded.medians
+    return outcome.About(
+        corpus=loaded.name,
+        digest=loaded.digest,
+        parts={part: len(prepared.rows(part)) for part in (*corpus.PARTS, corpus.ASIDE)},
+        findings=prepared.findings,
+        ceiling=None if medians is None else auctions.ceiling(medians[prepared.rows("test")]),
         base=base.name,
         finetune_on=finetune_on,
-        prices=prepared.corpus.prices[test],
-        rows=[*(_row(prepared, documents, arms) for documents in visited), *extra],
-        best=best(arms),
-        ceiling=None if medians is None else auctions.ceiling(medians[test]),
-        seconds=seconds,
+        sizes=list(sizes),
+        seeds=list(seeds),
+        baselines=list(with_baselines),
         margin=margin,
-        skipped=tuple(size for size in sizes if size not in visited),
-        stop=stop,
+    )
+
+
+def _scored(arm: Arm, prepared: Prepared) -> Scored:
+    return Scored(
+        documents=arm.documents,
+        seed=arm.seed,
+        baseline="",
+        predictions=arm.evaluation.predictions[prepared.rows("test")],
+        validation_mae=arm.evaluation.validation_mae,
+        seconds=arm.seconds,
     )
 
 
@@ -525,7 +524,7 @@ def _arm(
 
 def _log_arm(arm: Arm, prepared: Prepared, finetune_on: str, tracker: records.Tracker) -> None:
     """Log one arm as a child: the pair as models, its numbers, settings, and corpus."""
-    with tracker.child(f"documents={arm.documents} seed={arm.seed}") as child:
+    with tracker.child(outcome.arm_name(arm.documents, arm.seed)) as child:
         derived = {name: arm.story[name] for name in DERIVED if name in arm.story}
         child.log(records.Params({"documents": arm.documents, "seed": arm.seed} | derived))
         child.log(records.Tags({"arm": "encoder", "finetune_on": finetune_on}))
@@ -533,58 +532,33 @@ def _log_arm(arm: Arm, prepared: Prepared, finetune_on: str, tracker: records.Tr
         for record in evaluation_records(arm.evaluation, prepared):
             child.log(record)
         child.log(records.EncoderModel("encoder", arm.folder))
+        child.log(outcome.seconds_record(arm.seconds))
+
+
+def dataset_record(prepared: Prepared, context: str) -> records.Record:
+    """Say which corpus a run has read, and what for."""
+    loaded = prepared.corpus
+    return records.Dataset(
+        loaded.name, loaded.digest, loaded.texts, loaded.prices.tolist(), context
+    )
 
 
 def evaluation_records(evaluation: Evaluation, prepared: Prepared) -> Iterable[records.Record]:
     """Say what an evaluation found, in the form a run keeps."""
     loaded, test = prepared.corpus, prepared.rows("test")
-    scores = metrics.bootstrap(loaded.prices[test], evaluation.predictions[test])
-    yield records.Metrics(flat(scores) | {"validation_mae": evaluation.validation_mae})
+    yield from outcome.prediction_records(
+        loaded.lines[test],
+        loaded.prices[test],
+        evaluation.predictions[test],
+        evaluation.validation_mae,
+    )
     yield records.Metrics({"cv_mae": evaluation.found["mae"]})
     settings = {f"regressor.{name}": value for name, value in evaluation.found["settings"].items()}
     extra = {f"regressor.{name}": evaluation.found[name] for name in ("n_trees", "smear")}
     yield records.Params(settings | extra)
     yield records.Table("trials.csv", list(evaluation.trials))
-    yield records.Table("test_predictions.csv", predictions_table(evaluation, prepared))
-    yield records.Dataset(loaded.name, loaded.digest, loaded.texts, loaded.prices.tolist(), "study")
+    yield dataset_record(prepared, "study")
     yield records.RegressorModel("regressor", evaluation.fitted.booster, evaluation.fitted.dim)
-
-
-def flat(scores: Mapping[str, metrics.Interval]) -> dict[str, float]:
-    """Name the value and the ends of each interval: r2, r2_low, r2_high and so on."""
-    return {
-        f"{name}{end}": value
-        for name, score in scores.items()
-        for end, value in (("", score.value), ("_low", score.low), ("_high", score.high))
-    }
-
-
-def predictions_table(evaluation: Evaluation, prepared: Prepared) -> list[dict[str, Any]]:
-    """List the test rows with their true and predicted prices."""
-    return [
-        {
-            "line": int(prepared.corpus.lines[row]),
-            "price": float(prepared.corpus.prices[row]),
-            "predicted": float(evaluation.predictions[row]),
-        }
-        for row in prepared.rows("test")
-    ]
-
-
-def _row(prepared: Prepared, documents: int, arms: Sequence[Arm]) -> Row:
-    """Put the seeds of one size together."""
-    test = prepared.rows("test")
-    mine = [arm for arm in arms if arm.documents == documents]
-    predictions = np.stack([arm.evaluation.predictions[test] for arm in mine])
-    stages = mine[0].seconds
-    return Row(
-        name=f"tuned on {documents:,}" if documents else "factory",
-        documents=documents,
-        predictions=predictions,
-        scores=metrics.bootstrap(prepared.corpus.prices[test], predictions),
-        validation_mae=float(np.mean([arm.evaluation.validation_mae for arm in mine])),
-        seconds={stage: sum(arm.seconds[stage] for arm in mine) for stage in stages},
-    )
 
 
 def _baseline(
@@ -594,13 +568,13 @@ def _baseline(
     trials: int,
     seed: int,
     tracker: records.Tracker,
-) -> Row:
+) -> Scored:
     """Evaluate one baseline, on the same rows and with the same search as the arms."""
     loaded, test = prepared.corpus, prepared.rows("test")
     validation = prepared.rows("validation")
     began = time.monotonic()
     with tracker.child(f"baseline={name}") as child:
-        child.log(records.Tags({"arm": "baseline"}))
+        child.log(records.Tags({"arm": "baseline", "baseline": name}))
         if name in baselines.SEARCHED:
             features = _baseline_features(name, base, prepared, seed)
             label = baselines.LABELS[name]
@@ -610,16 +584,21 @@ def _baseline(
                 child.log(record)
         else:
             predictions = _baseline_predictions(name, prepared)
-            scores = metrics.bootstrap(loaded.prices[test], predictions[test])
-            child.log(records.Metrics(flat(scores)))
-    return Row(
-        name=baselines.LABELS[name],
-        documents=None,
-        predictions=predictions[None, test],
-        scores=metrics.bootstrap(loaded.prices[test], predictions[test]),
-        validation_mae=float(np.abs(predictions - loaded.prices)[validation].mean()),
-        seconds={"baselines": time.monotonic() - began},
-    )
+        scored = Scored(
+            documents=None,
+            seed=seed,
+            baseline=name,
+            predictions=predictions[test],
+            validation_mae=float(np.abs(predictions - loaded.prices)[validation].mean()),
+            seconds={"baselines": time.monotonic() - began},
+        )
+        if name not in baselines.SEARCHED:
+            for record in outcome.prediction_records(
+                loaded.lines[test], loaded.prices[test], predictions[test], scored.validation_mae
+            ):
+                child.log(record)
+        child.log(outcome.seconds_record(scored.seconds))
+    return scored
 
 
 def _baseline_features(
@@ -638,29 +617,17 @@ def _baseline_predictions(name: str, prepared: Prepared) -> Floats:
     return baselines.tfidf_ridge(loaded.texts, loaded.prices, train, groups=loaded.text_ids)
 
 
-def best(arms: Sequence[Arm]) -> Arm:
-    """Choose the arm to serve by validation alone: the best size over its seeds, then the seed."""
-    sizes = {arm.documents for arm in arms}
-    mean = {
-        size: np.mean([arm.evaluation.validation_mae for arm in arms if arm.documents == size])
-        for size in sizes
-    }
-    chosen = min(sizes, key=lambda size: (mean[size], size))
-    mine = [arm for arm in arms if arm.documents == chosen]
-    return min(mine, key=lambda arm: (arm.evaluation.validation_mae, arm.seed))
-
-
-def register(outcome: Outcome, tracker: records.Tracker, *, study: str) -> str:
+def register(found: Outcome, arm: Arm, tracker: records.Tracker, *, study: str) -> str:
     """Register the best pair as the champion; returns its version.
 
     Args:
-        outcome: of the study.
+        found: by the study.
+        arm: the one that validation chose.
         tracker: of the study's run.
         study: its run id.
     """
-    arm, loaded = outcome.best, outcome.prepared.corpus
-    scores = outcome.row("factory" if not arm.documents else f"tuned on {arm.documents:,}")
-    assert scores is not None
+    about = found.about
+    scores = next(row.scores for row in found.rows if row.documents == arm.documents)
     unit = units.key(encoder=str(arm.folder), study=study)
 
     def fill(top: Path) -> None:
@@ -669,12 +636,12 @@ def register(outcome: Outcome, tracker: records.Tracker, *, study: str) -> str:
     folder = units.build("pricers", unit, fill) / "pricer"
     tags = {
         "study": study,
-        "arm": f"documents={arm.documents} seed={arm.seed}",
-        "base_model": outcome.base,
-        "corpus": loaded.name,
-        "corpus_digest": loaded.digest,
-        "finetune_on": outcome.finetune_on,
-        **{name: f"{s.value:.6g} [{s.low:.6g}, {s.high:.6g}]" for name, s in scores.scores.items()},
+        "arm": outcome.arm_name(arm.documents, arm.seed),
+        "base_model": about.base,
+        "corpus": about.corpus,
+        "corpus_digest": about.digest,
+        "finetune_on": about.finetune_on,
+        **{name: f"{s.value:.6g} [{s.low:.6g}, {s.high:.6g}]" for name, s in scores.items()},
     }
     lines = "\n".join(f"- {name}: {value}" for name, value in tags.items())
     return tracker.register(folder, tags, f"Encoder and regressor chosen by validation.\n\n{lines}")
@@ -682,7 +649,7 @@ def register(outcome: Outcome, tracker: records.Tracker, *, study: str) -> str:
 
 def tuning_records(tuned: TunedFolder, prepared: Prepared) -> Iterable[records.Record]:
     """Say how one tuning went, in the form a run keeps, and hand over its encoder."""
-    story, loaded = tuned.story, prepared.corpus
+    story = tuned.story
     for name, points in (("mlm_loss", story["losses"]), ("mlm_loss_held_out", story["held_out"])):
         for step, loss in points:
             yield records.Metrics({name: loss}, step=step)
@@ -695,7 +662,7 @@ def tuning_records(tuned: TunedFolder, prepared: Prepared) -> Iterable[records.R
         }
     )
     yield records.Params({name: story[name] for name in ("documents", *DERIVED)})
-    yield records.Dataset(loaded.name, loaded.digest, loaded.texts, loaded.prices.tolist(), "tune")
+    yield dataset_record(prepared, "tune")
     yield records.EncoderModel("encoder", tuned.folder)
 
 

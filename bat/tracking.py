@@ -6,11 +6,12 @@ import contextlib
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import mlflow
 import pandas as pd
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
@@ -91,6 +92,46 @@ def run(name: str) -> Iterator[MlflowTracker]:
         if adopted:
             mlflow.set_tag("mlflow.runName", name)
         yield MlflowTracker(active.info.run_id)
+
+
+def read(run_id: str, files: Sequence[str]) -> records.Kept:
+    """Read back a run and its finished children.
+
+    Args:
+        run_id: of the run.
+        files: names of the text files wanted; those that a run lacks are left out.
+
+    Raises:
+        InputError: the tracking store has no such run.
+    """
+    client = mlflow.MlflowClient()
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        raise InputError(
+            f"run {run_id!r}, which the tracking store does not have",
+            "the id of a run, 32 letters and digits",
+            "look it up with `mlflow ui`; is MLFLOW_TRACKING_URI the one it was logged to?",
+        ) from error
+    inside = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'FINISHED'"
+    children: list[Run] = []
+    token = None
+    while token != "":
+        found = client.search_runs([run.info.experiment_id], inside, page_token=token)
+        children += found
+        token = found.token or ""
+    return _kept(run, files, [_kept(child, files) for child in children])
+
+
+def _kept(run: Run, files: Sequence[str], children: Sequence[records.Kept] = ()) -> records.Kept:
+    there = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+    texts = {
+        name: mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{name}")
+        for name in files
+        if name in there
+    }
+    data = run.data
+    return records.Kept(run.info.run_id, data.params, data.metrics, data.tags, texts, children)
 
 
 def resolve(uri: str) -> str:

@@ -31,7 +31,7 @@ def run(config: EvaluateConfig) -> None:
     opened = encoder.open_encoder(tracking.resolve(config.encoder), name=config.encoder)
     prepared = study.prepare(loaded, opened)
     with tracking.run("evaluate") as tracker:
-        tracker.log(records.Params({f"config.{k}": v for k, v in asdict(config).items()}))
+        tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
         for record in report.findings_records(prepared):
             tracker.log(record)
         embeddings = study.embed(opened, prepared, "all rows")

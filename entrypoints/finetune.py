@@ -54,7 +54,7 @@ def run(config: FinetuneConfig) -> None:
         list(study.tune(base, texts, [size], recipe, held_out=held_out))
         return
     with tracking.run("finetune") as tracker:
-        tracker.log(records.Params({f"config.{k}": v for k, v in asdict(config).items()}))
+        tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
         for record in report.findings_records(prepared):
             tracker.log(record)
         (tuned,) = study.tune(base, texts, [size], recipe, held_out=held_out)

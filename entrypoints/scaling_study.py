@@ -95,10 +95,11 @@ def run(config: StudyConfig) -> None:
     if config.plan_only:
         return
     with tracking.run("scaling_study") as tracker:
-        tracker.log(records.Params({f"config.{k}": v for k, v in asdict(config).items()}))
+        tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
         for record in report.findings_records(prepared):
             tracker.log(record)
-        outcome = study.run(
+        tracker.log(study.dataset_record(prepared, "study"))
+        outcome, best = study.run(
             base,
             prepared,
             sizes=sizes,
@@ -115,8 +116,8 @@ def run(config: StudyConfig) -> None:
         for record in report.parent_records(outcome):
             tracker.log(record)
         tracker.log(records.Text("report.html", page.page(outcome, asdict(config))))
-        version = study.register(outcome, tracker, study=tracker.run_id)
-    cli.say(report.screen(outcome, version))
+        version = study.register(outcome, best, tracker, study=tracker.run_id)
+    cli.say(f"{report.screen(outcome)}\n{report.registered(version)}")
 
 
 if __name__ == "__main__":

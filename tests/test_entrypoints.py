@@ -16,6 +16,7 @@ import pytest
 from bat import baselines, corpus, encoder, mlm, pricer, scaling, search, study, tracking
 from bat.cli import InputError
 from entrypoints import evaluate, finetune, scaling_study
+from entrypoints import report as report_again
 
 ROOT = Path(__file__).parent.parent
 ALL = 322  # documents of the training part of auctions:500
@@ -129,6 +130,54 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     assert "Plan for auctions:500" in studied.lines[0]
     assert f"Fine-tuning on {ALL} documents" in studied.lines[-1]
     assert "bat-pricer version 1" in studied.lines[-1]
+
+
+def test_a_report_is_built_again_from_the_runs_alone(studied, monkeypatch, tmp_path):
+    client, parent = studied.client, studied.parent.info.run_id
+    monkeypatch.setenv("BAT_HOME", str(tmp_path / "empty"))
+    report_again.run(report_again.ReportConfig(studies=parent))
+    run = client.search_runs(["0"])[0]
+    assert run.data.tags["mlflow.runName"] == "report"
+    for name in ("results.csv", "answer.md", "report.html"):
+        ours, theirs = (
+            Path(client.download_artifacts(each, name)).read_text()
+            for each in (run.info.run_id, parent)
+        )
+        assert ours == theirs, name
+    first, again = studied.lines[-2:]
+    assert first.startswith(again)  # and then names what was registered
+
+
+def test_half_a_study_is_reported_and_says_so(studied):
+    client, parent = studied.client, studied.parent.info.run_id
+    client.set_terminated(studied.children[f"documents={ALL} seed=0"].info.run_id, "FAILED")
+    report_again.run(report_again.ReportConfig(studies=parent))
+    assert "Fine-tuning on 256 documents" in studied.lines[-1]
+    assert f"not counted here: documents={ALL} seed=0." in studied.lines[-1]
+
+
+def test_two_studies_are_compared(studied, tiny_folder):
+    client, first = studied.client, studied.parent.info.run_id
+    toy_study(tiny_folder, "auctions:500", trials=2, baselines="none")
+    second = client.search_runs(["0"], "run_name = 'scaling_study'")[0].info.run_id
+    report_again.run(report_again.ReportConfig(studies=f"{first},{second}"))
+    run = client.search_runs(["0"])[0].info.run_id
+    pictures = {
+        f"curves_{name}.{kind}" for name in ("r2", "mae", "medae") for kind in ("png", "svg")
+    }
+    assert pictures | {"results.csv", "report.html"} <= files(client, run)
+    said = studied.lines[-1]
+    assert "baselines=none, trials=2 (tuned on 322) minus baselines=median" in said
+    page = Path(client.download_artifacts(run, "report.html")).read_text()
+    assert page.count("<svg") == 3
+    assert "studies compared" in page
+
+
+def test_a_report_of_nothing_is_a_message(store):
+    with pytest.raises(InputError, match="no study"):
+        report_again.ReportConfig()
+    with pytest.raises(InputError, match="which the tracking store does not have"):
+        report_again.run(report_again.ReportConfig(studies="0123456789abcdef0123456789abcdef"))
 
 
 def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkeypatch):

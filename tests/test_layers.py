@@ -11,6 +11,7 @@ LAYERS = [
     {"auctions", "encoder", "regressor"},
     {"corpus"},
     {"checks", "mlm", "search", "baselines", "pricer"},
+    {"outcome"},
     {"study"},
     {"plan", "report", "tracking", "serving"},
     {"page"},

@@ -17,6 +17,7 @@ CONFIGS = {
     "scaling_study": ("scaling_study", "StudyConfig"),
     "finetune": ("finetune", "FinetuneConfig"),
     "evaluate": ("evaluate", "EvaluateConfig"),
+    "report": ("report", "ReportConfig"),
 }
 KINDS = {str: "string", int: "float", float: "float", bool: "string"}  # MLflow knows no others
 

@@ -6,10 +6,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bat import metrics, report, study
+from bat import metrics, report
+from bat import outcome as outcomes
+from bat.cli import InputError
+
+ABOUT = outcomes.About(
+    corpus="theirs.csv",
+    digest="d" * 64,
+    parts={"train": 640, "validation": 80, "calibration": 80, "test": 200, "aside": 0},
+    findings=(),
+    ceiling=None,
+    base="base",
+    finetune_on="train",
+    sizes=(0, 500, 1000, 2000),
+    seeds=(0,),
+    baselines=("tfidf",),
+    margin=0.1,
+)
 
 
-def outcome(errors, *, best=0, seeds=1, finetune_on="train", names=None):
+def outcome(errors, *, best=0, seeds=1, **about):
     """A study whose arms miss each price by the given share, some more, some less."""
     random = np.random.default_rng(0)
     prices = random.lognormal(10, 0.5, 400)
@@ -18,7 +34,7 @@ def outcome(errors, *, best=0, seeds=1, finetune_on="train", names=None):
     for documents, error in errors.items():
         predictions = prices * (1 + error * sides)
         rows.append(
-            study.Row(
+            outcomes.Row(
                 name=f"tuned on {documents:,}" if documents else "factory",
                 documents=documents,
                 predictions=predictions,
@@ -28,19 +44,12 @@ def outcome(errors, *, best=0, seeds=1, finetune_on="train", names=None):
             )
         )
     words = dataclasses.replace(rows[0], name="TF-IDF + SVD", documents=None)
-    corpus = type("Corpus", (), {"name": "theirs.csv", "digest": "d" * 64})
-    prepared = type("Prepared", (), {"corpus": corpus, "findings": ()})
-    arm = type("Arm", (), {"documents": best, "seed": 0})
-    return study.Outcome(
-        prepared=prepared,
-        base="base",
-        finetune_on=finetune_on,
+    return outcomes.Outcome(
+        about=dataclasses.replace(ABOUT, **about),
         prices=prices,
         rows=[*rows, words],
-        best=arm,
-        ceiling=None,
+        chosen=(best, 0),
         seconds={"search": 2.0},
-        margin=0.1,
     )
 
 
@@ -98,7 +107,7 @@ def test_sizes_left_out_are_named():
 
 
 def test_the_margin_is_the_one_asked_for():
-    wide = dataclasses.replace(outcome({0: 0.3, 500: 0.15, 1000: 0.101, 2000: 0.1}), margin=0.5)
+    wide = outcome({0: 0.3, 500: 0.15, 1000: 0.101, 2000: 0.1}, margin=0.5)
     assert "Enough: 500 documents bring all but 50% of that gain" in report.answer(wide)
 
 
@@ -125,3 +134,29 @@ def test_a_curve_shows_every_size_and_lines_to_compare(name, tmp_path):
     assert {"fine-tuned", "factory", "TF-IDF + SVD"} <= set(labels)
     figure.savefig(tmp_path / "curve.png")
     assert Path(tmp_path / "curve.png").stat().st_size > 10_000
+
+
+def test_what_is_missing_is_named():
+    half = dataclasses.replace(outcome({0: 0.1, 500: 0.2}), missing=("documents=1000 seed=0",))
+    assert "Unfinished, and not counted here: documents=1000 seed=0." in report.answer(half)
+
+
+def test_studies_are_compared_at_their_largest_size_on_the_same_rows():
+    together = {"small": outcome({0: 0.3, 500: 0.2}), "large": outcome({0: 0.3, 500: 0.1})}
+    (said,) = report.differences(together)
+    ours, theirs = (each.row("tuned on 500") for each in together.values())
+    mae = theirs.scores["mae"].value - ours.scores["mae"].value
+    assert said.startswith("large (tuned on 500) minus small (tuned on 500), paired: R² +")
+    assert f"MAE {mae:,.0f} [" in said
+    lines = report.table_together(together)
+    assert [line[:2] for line in lines[1:3]] == [["small", "factory"], ["small", "tuned on 500"]]
+    axes = report.curves_together(together, "mae").axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["small", "large"]
+    assert all(list(c.lines[0].get_xdata()) == [0, 500] for c in axes.containers)
+
+
+def test_studies_of_different_rows_are_not_compared():
+    one = outcome({0: 0.3, 500: 0.2})
+    other = dataclasses.replace(one, prices=one.prices + 1)
+    with pytest.raises(InputError, match="studies of the same corpus"):
+        report.comparison({"one": one, "other": other})

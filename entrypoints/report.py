@@ -1,0 +1,56 @@
+"""``mlflow run . -e report``: report a study again from its runs, or compare several."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from bat import cli
+from bat.cli import option
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Build the report of a finished or half-finished study from what its runs keep."""
+
+    studies: str = option(
+        "none", "run id of a study, or of several to compare, with commas between"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant."""
+        if not self.run_ids():
+            raise cli.InputError(
+                "no study",
+                "studies=<run id>, or several with commas between",
+                "look a scaling_study's run id up with `mlflow ui`",
+            )
+
+    def run_ids(self) -> list[str]:
+        """List the studies, each once."""
+        words = (word.strip() for word in self.studies.split(","))
+        return [word for word in dict.fromkeys(words) if word and word != "none"]
+
+
+def run(config: ReportConfig) -> None:
+    """Read the studies back, and log and show what they say."""
+    from bat import outcome, page, records, report, tracking
+
+    kept = [tracking.read(run_id, outcome.FILES) for run_id in config.run_ids()]
+    found = [outcome.rebuild(each) for each in kept]
+    asked = [outcome.settings(each) for each in kept]
+    if len(found) == 1:
+        said, html = report.screen(found[0]), page.page(found[0], asked[0])
+        logged = [*report.parent_records(found[0])]
+    else:
+        together = dict(zip(outcome.labels(asked, config.run_ids()), found, strict=True))
+        said, html = report.comparison(together), page.comparison(together)
+        logged = [*report.comparison_records(together)]
+    with tracking.run("report") as tracker:
+        tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
+        for record in [*logged, records.Text("report.html", html)]:
+            tracker.log(record)
+    cli.say(said)
+
+
+if __name__ == "__main__":
+    cli.main(run, ReportConfig)
