@@ -525,14 +525,18 @@ def _arm(
 def _log_arm(arm: Arm, prepared: Prepared, finetune_on: str, tracker: records.Tracker) -> None:
     """Log one arm as a child: the pair as models, its numbers, settings, and corpus."""
     with tracker.child(outcome.arm_name(arm.documents, arm.seed)) as child:
-        derived = {name: arm.story[name] for name in DERIVED if name in arm.story}
-        child.log(records.Params({"documents": arm.documents, "seed": arm.seed} | derived))
+        child.log(records.Params({"documents": arm.documents, "seed": arm.seed} | _told(arm.story)))
         child.log(records.Tags({"arm": "encoder", "finetune_on": finetune_on}))
         child.log(records.Metrics({"documents": arm.documents, **arm.facts}))
         for record in evaluation_records(arm.evaluation, prepared):
             child.log(record)
         child.log(records.EncoderModel("encoder", arm.folder))
         child.log(outcome.seconds_record(arm.seconds))
+
+
+def _told(story: Mapping[str, Any]) -> dict[str, Any]:
+    """Name what a tuning says of itself so that it stands after what tells the arms apart."""
+    return {f"tuning.{name}": story[name] for name in DERIVED if name in story}
 
 
 def dataset_record(prepared: Prepared, context: str) -> records.Record:
@@ -661,7 +665,7 @@ def tuning_records(tuned: TunedFolder, prepared: Prepared) -> Iterable[records.R
             "reload_difference": story["reload_difference"],
         }
     )
-    yield records.Params({name: story[name] for name in ("documents", *DERIVED)})
+    yield records.Params({"documents": story["documents"]} | _told(story))
     yield dataset_record(prepared, "tune")
     yield records.EncoderModel("encoder", tuned.folder)
 

@@ -32,6 +32,7 @@ TOY_DOCUMENTS, TOY_STEPS = 24, 2
 HELD_OUT, TOY_HELD_OUT = 200, 4  # of the validation part
 TREES = 300
 CHECKS: list[float] = []  # seconds of the held-out losses since the last tuning
+Sides = tuple[np.ndarray, np.ndarray]  # of one pass, and of the size tuned alone
 Times = dict[str, float]  # seconds; held-out loss of each size, under its number
 
 
@@ -131,16 +132,17 @@ def compare(
     *,
     held_out: int,
     rows: bool,
-) -> tuple[float, float, dict[int, tuple[np.ndarray, np.ndarray]]]:
-    """Tune one seed both ways; return seconds of both, and test predictions for each size."""
+) -> tuple[tuple[float, float], dict[int, tuple[float, float]], dict[int, Sides]]:
+    """Tune one seed both ways; return seconds, and for each size losses and test predictions."""
     ours, our_folder = kept(opened, loaded, sizes, recipe, held_out=held_out, rows=rows)
-    theirs, found = 0.0, {}
+    theirs, losses, found = 0.0, {}, {}
     for size in sizes:
         alone, folder = kept(opened, loaded, [size], recipe, held_out=held_out, rows=rows)
         theirs += alone["seconds"]
+        losses[size] = ours[str(size)], alone[str(size)]
         print(
             f"seed {recipe.seed}, {size} documents: held-out loss, one pass "
-            f"{ours[str(size)]:.4f}, alone {alone[str(size)]:.4f}",
+            f"{losses[size][0]:.4f}, alone {losses[size][1]:.4f}",
             flush=True,
         )
         if rows:
@@ -149,7 +151,7 @@ def compare(
                 for each in (our_folder, folder)
             )
             found[size] = (*both,)
-    return ours["seconds"], theirs, found
+    return (ours["seconds"], theirs), losses, found
 
 
 def main() -> None:
@@ -168,18 +170,25 @@ def main() -> None:
     points = TOY_POINTS if asked.toy else POINTS
     available = TOY_DOCUMENTS if asked.toy else len(corpus.tuning_texts(loaded, seed=0))
     sizes = [round(available * point / points) for point in range(1, points + 1)]
-    times, found = [], []
+    times, losses, found = [], [], []
     for seed in map(int, asked.seeds.split(",")):
         texts = [loaded.texts[i] for i in corpus.tuning_texts(loaded, seed=seed)]
         blocks = mlm.pack(opened, texts, sizes)
         recipe = mlm.Recipe(seed=seed)
         recipe = dataclasses.replace(recipe, blocks_a_step=mlm.blocks_a_step(blocks, recipe))
-        mine, theirs, both = compare(
+        seconds, loss, both = compare(
             opened, loaded, sizes, recipe, held_out=held_out, rows=asked.r2
         )
-        print(f"seed {seed}: one pass {mine:.0f} s, alone {theirs:.0f} s", flush=True)
-        times.append((mine, theirs))
+        print("seed {}: one pass {:.0f} s, alone {:.0f} s".format(seed, *seconds), flush=True)
+        times.append(seconds)
+        losses.append(loss)
         found.append(both)
+    for size in sizes:
+        mine, theirs = np.mean([each[size] for each in losses], axis=0)
+        print(
+            f"{size} documents, mean held-out loss: one pass {mine:.4f}, alone {theirs:.4f}, "
+            f"{mine / theirs - 1:+.1%}"
+        )
     test = loaded.prices[corpus.rows(loaded, "test")]
     for size in sizes if asked.r2 else ():
         ours, alone = (np.stack([each[size][side] for each in found]) for side in (0, 1))
