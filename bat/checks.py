@@ -336,9 +336,10 @@ def _prefixes(runs: _Runs) -> _Prefixes:
         here = _read(runs.path, runs.start, first, last)
         place, holders, shared = runs.look_up(here)
         order = np.lexsort((here, holders, text))  # one order for all texts
-        up_to = np.concatenate([[0.0], np.cumsum(runs.weights(holders[order]))])
+        weights = runs.weights(holders[order])
+        total[first:last] = np.add.reduceat(weights, start[:-1])
+        up_to = np.concatenate([[0.0], np.cumsum(weights)])
         ends = up_to[start[1:]]
-        total[first:last] = np.diff(ends, prepend=0.0)
         rest = ends[text - first] - up_to[:-1]
         keep = shared[order] & (rest >= (NEAR - ROUNDING) * total[text])
         kept.append((text[keep], place[order][keep].astype(np.int32), rest[keep]))

@@ -70,11 +70,12 @@ class Outcome:
     about: About
     prices: Floats  # (t,), of the test rows
     rows: Sequence[Row]  # factory first, then rising sizes, then baselines
+    seeds: Sequence[int]  # of the encoders' predictions, in their order
     chosen: tuple[int, int]  # documents and seed of the arm that validation prefers
     seconds: Mapping[str, float]
     skipped: Sequence[int] = ()  # sizes left out since they could not change the answer
     stop: scaling.Stop | None = None  # the last look at whether they could
-    missing: Sequence[str] = ()  # arms and baselines that are not there yet, by name
+    missing: Sequence[str] = ()  # arms and baselines that are not there, by name
 
     def row(self, name: str) -> Row | None:
         """Find a line by its name."""
@@ -104,7 +105,11 @@ def choose(scored: Sequence[Scored]) -> tuple[int, int]:
 
 
 def assemble(
-    about: About, prices: Floats, scored: Sequence[Scored], stop: scaling.Stop | None = None
+    about: About,
+    prices: Floats,
+    scored: Sequence[Scored],
+    stop: scaling.Stop | None = None,
+    stopped_at: int = 0,
 ) -> Outcome:
     """Put the arms and baselines of a study together, whether or not all of them are there.
 
@@ -115,7 +120,8 @@ def assemble(
         about: the study.
         prices: of the test rows.
         scored: its arms and baselines, in any order.
-        stop: why the study stopped before its last size, if it did.
+        stop: the last look at whether larger sizes can matter, if there was one.
+        stopped_at: the size after which that look was taken.
 
     Raises:
         InputError: no arm is there.
@@ -127,7 +133,7 @@ def assemble(
             "at least one finished arm",
             "wait for the first one, or start the study again: it goes on from where it was",
         )
-    last = max(size for size, _ in arms) if stop and stop.stop else about.sizes[-1]
+    last = stopped_at if stop and stop.stop else about.sizes[-1]
     visited = [size for size in about.sizes if size <= last]
     had = {seed: [size for size in visited if (size, seed) in arms] for seed in about.seeds}
     seeds = [seed for seed in about.seeds if had[seed] == visited]
@@ -135,12 +141,8 @@ def assemble(
     names = {each.baseline: each for each in scored if each.baseline}
     used = [arms[size, seed] for size in had[seeds[0]] for seed in seeds]
     extra = [names[name] for name in about.baselines if name in names]
-    missing = [
-        arm_name(size, seed) for size in visited for seed in seeds if (size, seed) not in arms
-    ]
-    missing += [
-        arm_name(size, seed) for seed in about.seeds if seed not in seeds for size in visited
-    ]
+    wanted = [(size, seed) for seed in about.seeds for size in visited]
+    missing = [arm_name(*each) for each in wanted if each not in arms]
     missing += [f"baseline={name}" for name in about.baselines if name not in names]
     rows = [
         _row(prices, [each for each in used if each.documents == size]) for size in had[seeds[0]]
@@ -150,6 +152,7 @@ def assemble(
         about=about,
         prices=prices,
         rows=[*rows, *(_row(prices, [each]) for each in extra)],
+        seeds=tuple(seeds),
         chosen=choose(used),
         seconds={
             stage: sum(each.seconds.get(stage, 0.0) for each in [*used, *extra]) for stage in stages
@@ -183,9 +186,10 @@ def opening_records(about: About) -> list[records.Record]:
     return [records.Text(ABOUT_FILE, json.dumps(dataclasses.asdict(about), indent=1))]
 
 
-def stop_record(stop: scaling.Stop) -> records.Record:
-    """Say whether larger sizes can still change the answer, for ``rebuild``."""
-    return records.Text(STOP_FILE, json.dumps(dataclasses.asdict(stop)))
+def stop_record(stop: scaling.Stop, stopped_at: int) -> records.Record:
+    """Say whether, after a size, larger ones can still change the answer; ``rebuild`` reads it."""
+    told = {"stop": dataclasses.asdict(stop), "stopped_at": stopped_at}
+    return records.Text(STOP_FILE, json.dumps(told))
 
 
 def prediction_records(
@@ -217,16 +221,21 @@ FILES = (ABOUT_FILE, STOP_FILE, PREDICTIONS_FILE)  # what ``rebuild`` reads
 
 
 def rebuild(kept: records.Kept) -> Outcome:
-    """Put a study together from what its runs keep.
+    """Put a study together from what its runs keep, the newest run of each arm.
+
+    Args:
+        kept: the study's run, its children from the newest to the oldest.
 
     Raises:
-        InputError: the run is no study, or none of its arms is finished.
+        InputError: the run is no study, none of its arms is finished, or they have different rows.
     """
     if ABOUT_FILE not in kept.texts:
         raise InputError(
-            f"the run {kept.run_id} without {ABOUT_FILE}",
-            "the run of a scaling_study",
-            "name the study's own run (not one of its arms): its id is in the MLflow UI",
+            f"the run {kept.run_id} ({kept.tags.get('mlflow.runName', 'no name')}), in which no "
+            f"{ABOUT_FILE} can be read",
+            "the run of a scaling_study, with its artifacts in reach",
+            "name the study's own run, not that of an arm; a study of an older version has no "
+            "such file: start it again, its work is cached",
         )
     told = json.loads(kept.texts[ABOUT_FILE])
     told["findings"] = [
@@ -234,14 +243,22 @@ def rebuild(kept: records.Kept) -> Outcome:
         for each in told["findings"]
     ]
     told["ceiling"] = auctions.Ceiling(**told["ceiling"]) if told["ceiling"] else None
-    stop = json.loads(kept.texts[STOP_FILE]) if STOP_FILE in kept.texts else None
-    children = [each for each in kept.children if PREDICTIONS_FILE in each.texts]
+    children = [each for each in kept.children[::-1] if PREDICTIONS_FILE in each.texts]
     tables = [_read_table(each.texts[PREDICTIONS_FILE]) for each in children]
+    for child, table in zip(children, tables, strict=True):
+        if not all(np.array_equal(table[name], tables[-1][name]) for name in ("line", "price")):
+            raise InputError(
+                f"run {child.run_id} of study {kept.run_id}, whose test rows are not the study's",
+                "arms of one corpus: the data changed between them",
+                "delete that run, or start the study again as a run of its own",
+            )
+    look = json.loads(kept.texts[STOP_FILE]) if STOP_FILE in kept.texts else None
     return assemble(
         About(**told),
-        tables[0]["price"] if tables else np.empty(0),
+        tables[-1]["price"] if tables else np.empty(0),
         [_scored(each, table["predicted"]) for each, table in zip(children, tables, strict=True)],
-        scaling.Stop(**stop) if stop else None,
+        scaling.Stop(**look["stop"]) if look else None,
+        look["stopped_at"] if look else 0,
     )
 
 

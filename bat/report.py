@@ -19,7 +19,7 @@ TITLES = {"r2": "R²", "mae": "MAE", "medae": "MedAE", "r2_log": "R² of log pri
 # Okabe and Ito 2008: eight colours that stay apart for colour-blind readers.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 GREY, BLACK = "#777777", "#000000"
-COLOURS, MARKERS = (BLUE, ORANGE, GREEN, PURPLE, BLACK), "osD^v"
+COLOURS, MARKERS = (BLUE, ORANGE, GREEN, PURPLE, BLACK), "osD^"
 LOOK = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
 CURVES = ("r2", "medae", "mae")  # the metrics that get a figure
 SMALL_PRICE = 100.0
@@ -136,6 +136,8 @@ def _stopped(outcome: Outcome) -> list[str]:
     """Say which sizes were left out and why, or why none was."""
     if not outcome.stop:
         return []
+    if not outcome.skipped and outcome.missing:
+        return []
     if not outcome.skipped:
         return [f"No size was left out: {outcome.stop.reason}."]
     sizes = ", ".join(f"{size:,}" for size in outcome.skipped)
@@ -207,6 +209,9 @@ def hypotheses(outcome: Outcome) -> str:
 
 def _chosen(outcome: Outcome) -> str:
     documents, seed = outcome.chosen
+    if any(name.startswith("documents") for name in outcome.missing):
+        so_far = f"the encoder tuned on {documents:,} documents" if documents else "the factory one"
+        return f"So far validation prefers {so_far}; it chooses when all encoders are there."
     if not documents:
         return (
             "Validation chooses the factory encoder, which is what gets registered: "
@@ -259,7 +264,10 @@ def _doubts(outcome: Outcome) -> list[str]:
             "may fare worse."
         )
     if outcome.missing:
-        said.append(f"Unfinished, and not counted here: {', '.join(outcome.missing)}.")
+        said.append(f"Unfinished: {', '.join(outcome.missing)} are not there.")
+    for seed in outcome.about.seeds:
+        if seed not in outcome.seeds:
+            said.append(f"Seed {seed} is not counted: it lacks sizes that others have.")
     said += [f.message + "." for f in outcome.about.findings if f.severity == "warning"]
     return said
 
@@ -368,8 +376,8 @@ def check_comparable(together: Together) -> None:
         if not np.array_equal(outcome.prices, first[1].prices):
             raise InputError(
                 f"{first[0]} on {first[1].about.corpus}, {label} on {outcome.about.corpus}",
-                "studies of the same corpus: a difference between them is then one of encoders",
-                "give each corpus a report of its own",
+                "studies with the same test rows: the same data, limit, group_column, time_column",
+                "give each its own report",
             )
 
 
@@ -395,12 +403,23 @@ def differences(together: Together) -> list[str]:
     said = []
     for label, outcome in others:
         mine = _largest(outcome)
-        found = metrics.paired(outcome.prices, mine.predictions, best.predictions)
+        seeds = [seed for seed in first.seeds if seed in outcome.seeds]
+        if not seeds:
+            raise InputError(
+                f"{name} with the seeds {list(first.seeds)}, {label} with {list(outcome.seeds)}",
+                "studies that share a seed: the same order of documents and the same folds",
+                "run one of them again with the other's seed",
+            )
+        ours, theirs = (
+            row.predictions[[list(each.seeds).index(seed) for seed in seeds]]
+            for row, each in ((mine, outcome), (best, first))
+        )
+        found = metrics.paired(outcome.prices, ours, theirs)
         told = "; ".join(
             f"{TITLES[metric]} {interval(metric, found[metric], sign=True)}" for metric in CURVES
         )
         said.append(f"{label} ({mine.name}) minus {name} ({best.name}), paired: {told}.")
-    return said
+    return said + [f"{label}: {said}" for label, each in together.items() for said in _doubts(each)]
 
 
 def _largest(outcome: Outcome) -> Row:

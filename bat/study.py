@@ -412,14 +412,15 @@ def run(
             _log_arm(arm, prepared, finetune_on, tracker)
             if stop_when_enough and seed == seeds[0] and documents not in (0, sizes[-1]):
                 stop = _stop(prepared, arms, sizes[-1], margin)
-                tracker.log(outcome.stop_record(stop))
+                tracker.log(outcome.stop_record(stop, documents))
                 if stop.stop:
                     visited = [size for size in sizes if size <= documents]
                     break
     extra = [_baseline(name, base, prepared, trials, seeds[0], tracker) for name in with_baselines]
     test = prepared.rows("test")
     scored = [*(_scored(arm, prepared) for arm in arms), *extra]
-    found = outcome.assemble(about, prepared.corpus.prices[test], scored, stop)
+    prices = prepared.corpus.prices[test]
+    found = outcome.assemble(about, prices, scored, stop, stopped_at=visited[-1])
     return found, next(arm for arm in arms if (arm.documents, arm.seed) == found.chosen)
 
 

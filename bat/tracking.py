@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import warnings
@@ -84,7 +85,7 @@ class MlflowTracker:
 @contextlib.contextmanager
 def run(name: str) -> Iterator[MlflowTracker]:
     """Open the run of an entry point: the project's own under ``mlflow run``, else a new one."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each file
+    _without_bars()
     with _calm():
         adopted = os.environ.get("MLFLOW_RUN_ID")
         opened = mlflow.start_run() if adopted else mlflow.start_run(run_name=name)
@@ -95,7 +96,7 @@ def run(name: str) -> Iterator[MlflowTracker]:
 
 
 def read(run_id: str, files: Sequence[str]) -> records.Kept:
-    """Read back a run and its finished children.
+    """Read back a run and its finished children, the newest child first.
 
     Args:
         run_id: of the run.
@@ -104,26 +105,37 @@ def read(run_id: str, files: Sequence[str]) -> records.Kept:
     Raises:
         InputError: the tracking store has no such run.
     """
+    _without_bars()
     client = mlflow.MlflowClient()
     try:
         run = client.get_run(run_id)
-    except MlflowException as error:
-        raise InputError(
-            f"run {run_id!r}, which the tracking store does not have",
-            "the id of a run, 32 letters and digits",
-            "look it up with `mlflow ui`; is MLFLOW_TRACKING_URI the one it was logged to?",
-        ) from error
-    inside = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'FINISHED'"
-    children: list[Run] = []
-    token = None
-    while token != "":
-        found = client.search_runs([run.info.experiment_id], inside, page_token=token)
-        children += found
-        token = found.token or ""
-    return _kept(run, files, [_kept(child, files) for child in children])
+        # The parent's files first: what they say of its arms is then true of those found after.
+        parent = _kept(run, files)
+        children: list[records.Kept] = []
+        inside = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'FINISHED'"
+        token = None
+        while token != "":
+            found = client.search_runs([run.info.experiment_id], inside, page_token=token)
+            children += [_kept(child, files) for child in found]
+            token = found.token or ""
+    except (MlflowException, OSError) as error:
+        raise _not_there(f"run {run_id!r}", error, "the id of a scaling_study's run") from error
+    return dataclasses.replace(parent, children=children)
 
 
-def _kept(run: Run, files: Sequence[str], children: Sequence[records.Kept] = ()) -> records.Kept:
+def _not_there(what: str, error: Exception, expected: str) -> InputError:
+    return InputError(
+        f"{what}, which the tracking store does not have ({str(error).splitlines()[0]})",
+        expected,
+        "look the run up with `mlflow ui`; is MLFLOW_TRACKING_URI the one it was logged to?",
+    )
+
+
+def _without_bars() -> None:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each file
+
+
+def _kept(run: Run, files: Sequence[str]) -> records.Kept:
     there = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
     texts = {
         name: mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{name}")
@@ -131,7 +143,7 @@ def _kept(run: Run, files: Sequence[str], children: Sequence[records.Kept] = ())
         if name in there
     }
     data = run.data
-    return records.Kept(run.info.run_id, data.params, data.metrics, data.tags, texts, children)
+    return records.Kept(run.info.run_id, data.params, data.metrics, data.tags, texts)
 
 
 def resolve(uri: str) -> str:
@@ -145,11 +157,8 @@ def resolve(uri: str) -> str:
     try:
         top = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (MlflowException, OSError) as error:
-        raise InputError(
-            f"{uri!r}, which the tracking store does not have ({str(error).splitlines()[0]})",
-            "the address of a logged encoder, such as runs:/<run id>/encoder",
-            "look the run up with `mlflow ui`; is MLFLOW_TRACKING_URI the one it was logged to?",
-        ) from error
+        expected = "the address of a logged encoder, such as runs:/<run id>/encoder"
+        raise _not_there(repr(uri), error, expected) from error
     inner = [*top.rglob("model.sentence_transformer"), *top.rglob("pricer/encoder")]
     seen = next(top.rglob(encoder.SEEN_FILE), None)
     folder = inner[0] if inner else top

@@ -98,6 +98,7 @@ def likeness(a, b, weight):
 def test_exactly_the_pairs_of_the_definition_are_found(monkeypatch):
     monkeypatch.setattr(checks, "PAIRS_A_CHUNK", 50)  # many chunks
     monkeypatch.setattr(checks, "TEXTS_A_CHUNK", 40)
+    monkeypatch.setattr(checks, "PAIRS_A_BATCH", 7)
     draw = random.Random(1)
     texts = sentences(150, seed=1)
     for text in texts[:140]:  # one to six words changed: likeness from 0.85 down to 0.3

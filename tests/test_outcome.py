@@ -60,7 +60,7 @@ def test_validation_chooses_the_size_by_its_mean_and_then_the_seed():
 def test_only_seeds_that_have_every_size_are_compared():
     found = outcome.assemble(ABOUT, PRICES, [*ALL[:-1], *BASELINES])  # 512 of seed 1 is not there
     assert [len(row.predictions) for row in found.rows[:3]] == [1, 1, 1]
-    assert found.missing == tuple(outcome.arm_name(n, 1) for n in (0, 256, 512))
+    assert (found.seeds, found.missing) == ((0,), ("documents=512 seed=1",))
 
 
 def test_a_study_that_has_just_begun_is_told_as_far_as_it_got():
@@ -74,9 +74,10 @@ def test_a_study_that_has_just_begun_is_told_as_far_as_it_got():
 
 def test_sizes_after_a_stop_are_skipped_and_not_missing():
     stop = scaling.Stop(True, 1.0, 2.0, "enough")
-    found = outcome.assemble(ABOUT, PRICES, [*ALL[:4], *BASELINES], stop)
-    assert found.skipped == (512,)
-    assert found.missing == ()
+    found = outcome.assemble(ABOUT, PRICES, [*ALL[:4], *BASELINES], stop, 256)
+    assert (found.skipped, found.missing) == ((512,), ())
+    lost = outcome.assemble(ABOUT, PRICES, [*ALL[:3], *BASELINES], stop, 256)
+    assert (lost.skipped, lost.missing) == ((512,), ("documents=256 seed=1",))
     went_on = scaling.Stop(False, 3.0, 2.0, "not yet")
     assert outcome.assemble(ABOUT, PRICES, [*ALL, *BASELINES], went_on).skipped == ()
 
@@ -101,7 +102,7 @@ class Run:
         return records.Kept("run", self.params, self.metrics, self.tags, self.texts, children)
 
 
-def kept_child(scored):
+def kept_child(scored, prices=PRICES):
     run = Run()
     if scored.baseline:
         run.tags = {"baseline": scored.baseline}
@@ -109,7 +110,7 @@ def kept_child(scored):
         run.params = {"documents": str(scored.documents), "seed": str(scored.seed)}
     lines = np.arange(len(PRICES))
     for record in [
-        *outcome.prediction_records(lines, PRICES, scored.predictions, scored.validation_mae),
+        *outcome.prediction_records(lines, prices, scored.predictions, scored.validation_mae),
         outcome.seconds_record(scored.seconds),
     ]:
         run.log(record)
@@ -121,21 +122,39 @@ def kept_study(scored, stop=None):
     for record in outcome.opening_records(ABOUT):
         run.log(record)
     if stop:
-        run.log(outcome.stop_record(stop))
+        run.log(outcome.stop_record(stop, 256))
     return run.kept([kept_child(each) for each in scored])
 
 
-@pytest.mark.parametrize("stop", [None, scaling.Stop(False, None, 2.0, "not yet")])
+STOPS = [None, *(scaling.Stop(is_over, None, 2.0, "a reason") for is_over in (True, False))]
+
+
+@pytest.mark.parametrize("stop", STOPS)
 def test_a_study_read_back_says_what_the_fresh_one_said(stop):
-    scored = [*ALL, *BASELINES]
-    fresh = outcome.assemble(ABOUT, PRICES, scored, stop)
+    scored = [*(ALL[:4] if stop and stop.stop else ALL), *BASELINES]
+    fresh = outcome.assemble(ABOUT, PRICES, scored, stop, 256)
     again = outcome.rebuild(kept_study(scored, stop))
     assert again.about == fresh.about
-    assert (again.stop, again.chosen, again.seconds) == (stop, fresh.chosen, fresh.seconds)
+    for name in ("seeds", "chosen", "seconds", "skipped", "stop", "missing"):
+        assert getattr(again, name) == getattr(fresh, name), name
     for mine, theirs in zip(fresh.rows, again.rows, strict=True):
         np.testing.assert_array_equal(mine.predictions, theirs.predictions)
-        same = dataclasses.replace(theirs, predictions=mine.predictions)
-        assert dataclasses.astuple(same)[3:] == dataclasses.astuple(mine)[3:]
+        same = dataclasses.replace(theirs, predictions=None)
+        assert same == dataclasses.replace(mine, predictions=None)
+
+
+def test_the_newest_run_of_an_arm_counts():
+    old, new = arm(0, error=1.0), arm(0, error=2.0)
+    again = outcome.rebuild(kept_study([new, old]))
+    assert (again.rows[0].predictions - PRICES).tolist() == [[2.0] * 4]
+
+
+def test_arms_of_other_rows_are_refused():
+    kept = kept_study([arm(0)])
+    changed = kept_child(arm(256), PRICES + 1)
+    both = dataclasses.replace(kept, children=[*kept.children, changed])
+    with pytest.raises(InputError, match="the data changed between them"):
+        outcome.rebuild(both)
 
 
 def test_a_run_that_is_no_study_is_refused():

@@ -25,6 +25,9 @@ ABOUT = outcomes.About(
 )
 
 
+TWO_SEEDS = dataclasses.replace(ABOUT, seeds=(0, 1))
+
+
 def outcome(errors, *, best=0, seeds=1, **about):
     """A study whose arms miss each price by the given share, some more, some less."""
     random = np.random.default_rng(0)
@@ -48,6 +51,7 @@ def outcome(errors, *, best=0, seeds=1, **about):
         about=dataclasses.replace(ABOUT, **about),
         prices=prices,
         rows=[*rows, words],
+        seeds=tuple(range(seeds)),
         chosen=(best, 0),
         seconds={"search": 2.0},
     )
@@ -138,12 +142,16 @@ def test_a_curve_shows_every_size_and_lines_to_compare(name, tmp_path):
 
 def test_what_is_missing_is_named():
     half = dataclasses.replace(outcome({0: 0.1, 500: 0.2}), missing=("documents=1000 seed=0",))
-    assert "Unfinished, and not counted here: documents=1000 seed=0." in report.answer(half)
+    assert "Unfinished: documents=1000 seed=0 are not there." in report.answer(half)
+    assert "So far validation prefers the factory one" in report.answer(half)
+    assert "tuning did not pay" not in report.answer(half)
+    part = dataclasses.replace(outcome({0: 0.1, 500: 0.2}, seeds=1), about=TWO_SEEDS)
+    assert "Seed 1 is not counted" in report.answer(part)
 
 
 def test_studies_are_compared_at_their_largest_size_on_the_same_rows():
     together = {"small": outcome({0: 0.3, 500: 0.2}), "large": outcome({0: 0.3, 500: 0.1})}
-    (said,) = report.differences(together)
+    said = report.differences(together)[0]
     ours, theirs = (each.row("tuned on 500") for each in together.values())
     mae = theirs.scores["mae"].value - ours.scores["mae"].value
     assert said.startswith("large (tuned on 500) minus small (tuned on 500), paired: R² +")
@@ -155,8 +163,28 @@ def test_studies_are_compared_at_their_largest_size_on_the_same_rows():
     assert all(list(c.lines[0].get_xdata()) == [0, 500] for c in axes.containers)
 
 
+def test_studies_are_paired_over_the_seeds_that_they_share():
+    one, three = outcome({0: 0.3, 500: 0.2}), outcome({0: 0.3, 500: 0.1}, seeds=3)
+    last = dataclasses.replace(
+        one,
+        seeds=(2,),
+        rows=[dataclasses.replace(row, predictions=row.predictions[-1:]) for row in three.rows],
+    )
+    said = report.differences({"one": last, "three": three})[0]
+    assert "MAE +0.00 [+0.00, +0.00]" in said  # seed 2 of both is the same
+    apart = dataclasses.replace(one, seeds=(7,))
+    with pytest.raises(InputError, match="studies that share a seed"):
+        report.differences({"one": apart, "three": three})
+
+
+def test_a_comparison_says_what_is_missing():
+    half = dataclasses.replace(outcome({0: 0.3, 500: 0.2}), missing=("documents=1000 seed=0",))
+    said = report.comparison({"whole": outcome({0: 0.3, 500: 0.1}), "half": half})
+    assert "half: Unfinished: documents=1000 seed=0" in said
+
+
 def test_studies_of_different_rows_are_not_compared():
     one = outcome({0: 0.3, 500: 0.2})
     other = dataclasses.replace(one, prices=one.prices + 1)
-    with pytest.raises(InputError, match="studies of the same corpus"):
+    with pytest.raises(InputError, match="studies with the same test rows"):
         report.comparison({"one": one, "other": other})
