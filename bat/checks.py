@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import tempfile
 from array import array
@@ -382,7 +383,7 @@ def _nearest_tests(texts: Sequence[str], is_test: npt.NDArray[np.bool_]) -> npt.
         if not runs.shared.any():
             return nearest
         prefixes = _prefixes(runs)
-        for tests, others in _candidates(prefixes, is_test):
+        for tests, others in _candidates(runs, prefixes, is_test):
             shared = _shared_weights(runs, tests, others)
             found = shared / (prefixes.total[tests] + prefixes.total[others] - shared)
             order = np.argsort(found, kind="stable")  # of several, the last and largest stays
@@ -411,13 +412,13 @@ def _shared_weights(
 
 
 def _candidates(
-    prefixes: _Prefixes, is_test: npt.NDArray[np.bool_]
+    runs: _Runs, prefixes: _Prefixes, is_test: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield all pairs (test text, other text) that can be near, in chunks.
 
     Source:
         Prefix filtering: Chaudhuri, Ganti and Kaushik 2006; Bayardo, Ma and Srikant 2007. The bound
-        by position: Xiao, Wang, Lin and Yu 2008.
+        on what stands after the prefixes: Xiao, Wang, Lin and Yu 2008.
     """
     of_test = is_test[prefixes.text]
     tests, others = np.flatnonzero(of_test), np.flatnonzero(~of_test)
@@ -425,22 +426,32 @@ def _candidates(
     run = prefixes.run[others]
     lows = np.searchsorted(run, prefixes.run[tests], "left")
     counts = np.searchsorted(run, prefixes.run[tests], "right") - lows
-    chunks = np.cumsum(counts) // PAIRS_A_CHUNK
-    for chunk in np.unique(chunks):
-        here = chunks == chunk
-        n, total = counts[here], counts[here].sum()
-        offsets = np.arange(total) - np.repeat(np.cumsum(n) - n, n)
-        left, right = np.repeat(tests[here], n), others[np.repeat(lows[here], n) + offsets]
-        # What two near texts share is at least NEAR / (1 + NEAR) of their sum, and none of it
-        # stands before the rarest run that they share.
-        rest = np.minimum(prefixes.rest[left], prefixes.rest[right])
-        left, right = (prefixes.text[each].astype(np.int64) for each in (left, right))
-        least = (NEAR - ROUNDING) / (1 + NEAR) * (prefixes.total[left] + prefixes.total[right])
-        fits = rest >= least
-        pairs = np.unique((left[fits] << 32) | right[fits])
-        for at in range(0, len(pairs), PAIRS_A_BATCH):
-            batch = pairs[at : at + PAIRS_A_BATCH]
-            yield batch >> 32, batch & 0xFFFFFFFF
+    # A test text's pairs stay together, so that what they share up front can be added up.
+    chunks = (np.cumsum(counts) // PAIRS_A_CHUNK)[
+        np.searchsorted(prefixes.text[tests], prefixes.text[tests], "left")
+    ]
+    bounds = np.flatnonzero(np.diff(chunks, prepend=-1, append=-1))
+    for low, high in itertools.pairwise(bounds):
+        n = counts[low:high]
+        offsets = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+        left = np.repeat(tests[low:high], n)
+        right = others[np.repeat(lows[low:high], n) + offsets]
+        pairs = (prefixes.text[left].astype(np.int64) << 32) | prefixes.text[right]
+        order = np.argsort(pairs, kind="stable")
+        pairs, firsts = np.unique(pairs[order], return_index=True)
+        if not len(pairs):
+            continue
+        weights = runs.weights(runs.holders[prefixes.run[left[order]]])
+        up_front = np.add.reduceat(weights, firsts)
+        left, right = pairs >> 32, pairs & 0xFFFFFFFF
+        # What two near texts share is at least NEAR / (1 + NEAR) of their sum. All of it that is
+        # not in both prefixes stands after that of one of them, where less than NEAR is left.
+        totals = prefixes.total[left], prefixes.total[right]
+        least = (NEAR - ROUNDING) / (1 + NEAR) * (totals[0] + totals[1])
+        fits = up_front + NEAR * np.maximum(*totals) >= least
+        left, right = left[fits], right[fits]
+        for at in range(0, len(left), PAIRS_A_BATCH):
+            yield left[at : at + PAIRS_A_BATCH], right[at : at + PAIRS_A_BATCH]
 
 
 def _examples(corpus: Corpus, chosen: npt.NDArray[np.int64]) -> tuple[tuple[int, str], ...]:

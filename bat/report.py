@@ -365,7 +365,7 @@ def parent_records(outcome: Outcome) -> Iterable[records.Record]:
 Together = Mapping[str, Outcome]  # studies of one corpus, by what tells them apart
 
 
-def check_comparable(together: Together) -> None:
+def _check_comparable(together: Together) -> None:
     """Refuse to compare studies whose test rows differ.
 
     Raises:
@@ -387,7 +387,7 @@ def comparison(together: Together) -> str:
     Raises:
         InputError: the studies have different test rows.
     """
-    check_comparable(together)
+    _check_comparable(together)
     lines = "\n".join(f"- {line}" for line in differences(together))
     n = len(next(iter(together.values())).prices)
     return (
