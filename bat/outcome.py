@@ -16,6 +16,7 @@ from bat import auctions, baselines, checks, metrics, records, scaling
 from bat.cli import InputError
 
 ABOUT_FILE, STOP_FILE, PREDICTIONS_FILE = "study.json", "stop.json", "test_predictions.csv"
+FILES = (ABOUT_FILE, STOP_FILE, PREDICTIONS_FILE)  # what ``rebuild`` reads
 COLUMNS = ("line", "price", "predicted")
 SECONDS = "_seconds"  # ends the names of metrics that hold the time of a stage
 
@@ -138,15 +139,14 @@ def assemble(
     had = {seed: [size for size in visited if (size, seed) in arms] for seed in about.seeds}
     seeds = [seed for seed in about.seeds if had[seed] == visited]
     seeds = seeds or [max(about.seeds, key=lambda seed: len(had[seed]))]
+    sizes = had[seeds[0]]
     names = {each.baseline: each for each in scored if each.baseline}
-    used = [arms[size, seed] for size in had[seeds[0]] for seed in seeds]
+    used = [arms[size, seed] for size in sizes for seed in seeds]
     extra = [names[name] for name in about.baselines if name in names]
     wanted = [(size, seed) for seed in about.seeds for size in visited]
     missing = [arm_name(*each) for each in wanted if each not in arms]
     missing += [f"baseline={name}" for name in about.baselines if name not in names]
-    rows = [
-        _row(prices, [each for each in used if each.documents == size]) for size in had[seeds[0]]
-    ]
+    rows = [_row(prices, [arms[size, seed] for seed in seeds]) for size in sizes]
     stages = dict.fromkeys(stage for each in [*used, *extra] for stage in each.seconds)
     return Outcome(
         about=about,
@@ -181,9 +181,9 @@ def _row(prices: Floats, mine: Sequence[Scored]) -> Row:
     )
 
 
-def opening_records(about: About) -> list[records.Record]:
+def about_record(about: About) -> records.Record:
     """Say what a study is about, in the form from which ``rebuild`` reads it."""
-    return [records.Text(ABOUT_FILE, json.dumps(dataclasses.asdict(about), indent=1))]
+    return records.Text(ABOUT_FILE, json.dumps(dataclasses.asdict(about), indent=1))
 
 
 def stop_record(stop: scaling.Stop, stopped_at: int) -> records.Record:
@@ -215,9 +215,6 @@ def prediction_records(
 def seconds_record(seconds: Mapping[str, float]) -> records.Record:
     """Say how long each stage took."""
     return records.Metrics({f"{stage}{SECONDS}": value for stage, value in seconds.items()})
-
-
-FILES = (ABOUT_FILE, STOP_FILE, PREDICTIONS_FILE)  # what ``rebuild`` reads
 
 
 def rebuild(kept: records.Kept) -> Outcome:

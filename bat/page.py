@@ -63,7 +63,7 @@ def page(outcome: Outcome, settings: Mapping[str, object]) -> str:
     )
 
 
-def comparison(together: report.Together) -> str:
+def comparison(together: report.Together, said: Sequence[str]) -> str:
     """Write several studies of one corpus as one page: their curves, differences, and answers."""
     first = next(iter(together.values()))
     answers = (
@@ -73,7 +73,7 @@ def comparison(together: report.Together) -> str:
     return _whole(
         f"{first.about.corpus}: studies compared",
         [
-            _list("\n".join(report.differences(together))),
+            _list("\n".join(said)),
             *(_drawn(report.curves_together(together, name), name) for name in report.CURVES),
             "<h2>All arms</h2>",
             _table(report.table_together(together)),

@@ -134,9 +134,7 @@ def _gain(outcome: Outcome, factory: Row, tuned: Sequence[Row]) -> list[str]:
 
 def _stopped(outcome: Outcome) -> list[str]:
     """Say which sizes were left out and why, or why none was."""
-    if not outcome.stop:
-        return []
-    if not outcome.skipped and outcome.missing:
+    if not outcome.stop or (outcome.missing and not outcome.skipped):
         return []
     if not outcome.skipped:
         return [f"No size was left out: {outcome.stop.reason}."]
@@ -381,14 +379,9 @@ def _check_comparable(together: Together) -> None:
             )
 
 
-def comparison(together: Together) -> str:
-    """Say in words how the largest encoders of several studies differ, and lay out all arms.
-
-    Raises:
-        InputError: the studies have different test rows.
-    """
-    _check_comparable(together)
-    lines = "\n".join(f"- {line}" for line in differences(together))
+def comparison(together: Together, said: Sequence[str]) -> str:
+    """Write for a terminal how studies differ (from ``differences``), and all arms."""
+    lines = "\n".join(f"- {line}" for line in said)
     n = len(next(iter(together.values())).prices)
     return (
         f"\n{lines}\n\n{plain_table(table_together(together))}\n"
@@ -397,7 +390,12 @@ def comparison(together: Together) -> str:
 
 
 def differences(together: Together) -> list[str]:
-    """Compare each study's largest encoder with that of the first, on the same test rows."""
+    """Compare each study's largest encoder with that of the first, on the same test rows.
+
+    Raises:
+        InputError: the studies have different test rows, or share no seed.
+    """
+    _check_comparable(together)
     (name, first), *others = together.items()
     best = _largest(first)
     said = []
@@ -452,7 +450,7 @@ def curves_together(together: Together, name: str) -> Figure:
     return figure
 
 
-def comparison_records(together: Together) -> Iterable[records.Record]:
+def comparison_records(together: Together, said: Sequence[str]) -> Iterable[records.Record]:
     """Say how studies compare, in the form that a run keeps."""
     yield records.Table(
         "results.csv",
@@ -462,7 +460,7 @@ def comparison_records(together: Together) -> Iterable[records.Record]:
         drawn = curves_together(together, name)
         yield records.Figure(f"curves_{name}.png", drawn)
         yield records.Figure(f"curves_{name}.svg", drawn)
-    lines = "\n".join(f"- {line}" for line in differences(together))
+    lines = "\n".join(f"- {line}" for line in said)
     yield records.Note(f"{lines}\n\n{markdown_table(table_together(together))}")
 
 

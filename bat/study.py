@@ -389,20 +389,12 @@ def run(
     about = _about(
         base, prepared, sizes, seeds, with_baselines, finetune_on=finetune_on, margin=margin
     )
-    for record in outcome.opening_records(about):
-        tracker.log(record)
+    tracker.log(outcome.about_record(about))
     arms: list[Arm] = []
     visited, stop = list(sizes), None
     for seed in seeds:
-        texts = tuning_texts(prepared, seed=seed, finetune_on=finetune_on)
-        tuned = _tuned(
-            base,
-            texts,
-            [s for s in sizes if s],
-            dataclasses.replace(recipe, seed=seed),
-            schedule,
-            held_out_texts(prepared, finetune_on),
-        )
+        mine = dataclasses.replace(recipe, seed=seed)
+        tuned = _tuned(base, prepared, [s for s in sizes if s], mine, schedule, finetune_on)
         if not stop_when_enough:  # the tuner's memory is then free before embedding starts
             tuned = iter(list(tuned))
         for documents in visited:
@@ -473,15 +465,17 @@ def _stop(prepared: Prepared, arms: Sequence[Arm], full: int, margin: float) -> 
 
 def _tuned(
     base: Encoder,
-    texts: Sequence[str],
+    prepared: Prepared,
     sizes: Sequence[int],
     recipe: mlm.Recipe,
     schedule: str,
-    held_out: Sequence[str],
+    finetune_on: str,
 ) -> Iterator[TunedFolder]:
     """Tune all sizes in one pass, or each by itself with the batch of the smallest."""
     if not sizes:
         return
+    texts = tuning_texts(prepared, seed=recipe.seed, finetune_on=finetune_on)
+    held_out = held_out_texts(prepared, finetune_on)
     if schedule == "one_pass":
         yield from tune(base, texts, sizes, recipe, held_out=held_out)
         return

@@ -43,8 +43,10 @@ def run(config: ReportConfig) -> None:
         logged = [*report.parent_records(found[0])]
     else:
         together = dict(zip(outcome.labels(asked, config.run_ids()), found, strict=True))
-        said, html = report.comparison(together), page.comparison(together)
-        logged = [*report.comparison_records(together)]
+        differences = report.differences(together)
+        said = report.comparison(together, differences)
+        html = page.comparison(together, differences)
+        logged = [*report.comparison_records(together, differences)]
     with tracking.run("report") as tracker:
         tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
         for record in [*logged, records.Text("report.html", html)]:

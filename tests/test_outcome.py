@@ -119,8 +119,7 @@ def kept_child(scored, prices=PRICES):
 
 def kept_study(scored, stop=None):
     run = Run()
-    for record in outcome.opening_records(ABOUT):
-        run.log(record)
+    run.log(outcome.about_record(ABOUT))
     if stop:
         run.log(outcome.stop_record(stop, 256))
     return run.kept([kept_child(each) for each in scored])
@@ -176,5 +175,4 @@ def test_settings_are_those_of_the_user():
 
 
 def test_the_story_is_plain_json():
-    (record,) = outcome.opening_records(ABOUT)
-    assert json.loads(record.text)["sizes"] == [0, 256, 512]
+    assert json.loads(outcome.about_record(ABOUT).text)["sizes"] == [0, 256, 512]

@@ -179,7 +179,8 @@ def test_studies_are_paired_over_the_seeds_that_they_share():
 
 def test_a_comparison_says_what_is_missing():
     half = dataclasses.replace(outcome({0: 0.3, 500: 0.2}), missing=("documents=1000 seed=0",))
-    said = report.comparison({"whole": outcome({0: 0.3, 500: 0.1}), "half": half})
+    together = {"whole": outcome({0: 0.3, 500: 0.1}), "half": half}
+    said = report.comparison(together, report.differences(together))
     assert "half: Unfinished: documents=1000 seed=0" in said
 
 
@@ -187,4 +188,4 @@ def test_studies_of_different_rows_are_not_compared():
     one = outcome({0: 0.3, 500: 0.2})
     other = dataclasses.replace(one, prices=one.prices + 1)
     with pytest.raises(InputError, match="studies with the same test rows"):
-        report.comparison({"one": one, "other": other})
+        report.differences({"one": one, "other": other})
