@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 LOCAL = {"127.0.0.1", "::1", "localhost", "0.0.0.0"}
+READY_SECONDS = 120  # until a server answers
 MAX_TOKENS = 32  # what the tiny encoders read of a text
 
 
@@ -30,6 +31,46 @@ def alone(monkeypatch, tmp_path):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", only_here)
+
+
+@pytest.fixture(scope="session")
+def served():
+    """Run a server on a free port while a ``with`` block lasts; yields its address."""
+    import contextlib
+
+    return contextlib.contextmanager(_served)
+
+
+def _served(command, probe, **options):
+    import signal
+    import subprocess
+    import time
+    import urllib.request
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [*command, str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # MLflow starts helpers, which shall end with it
+        **options,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(READY_SECONDS):
+            try:
+                urllib.request.urlopen(f"{address}{probe}").read()
+                break
+            except OSError:
+                time.sleep(1)
+        else:
+            pytest.fail(f"{' '.join(command)} did not answer in {READY_SECONDS} s")
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
 
 
 def sentences(n, seed=0):

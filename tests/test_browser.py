@@ -6,11 +6,8 @@ Screenshots are left in the folder that BAT_SCREENSHOTS names, if it does.
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +17,6 @@ import pytest
 from entrypoints import scaling_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-READY_SECONDS = 120
 PATIENCE_MS = 60_000
 WINDOW, TALL = {"width": 1400, "height": 1000}, {"width": 1400, "height": 3600}
 pytestmark = [
@@ -38,7 +34,7 @@ DRAWN = """[...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.da
 
 
 @pytest.fixture
-def studied(store, tiny_folder, monkeypatch):
+def studied(store, tiny_folder, monkeypatch, served):
     """A study of three sizes, and a server that shows it."""
     monkeypatch.setattr("bat.cli.say", lambda text: None)
     scaling_study.run(
@@ -53,28 +49,10 @@ def studied(store, tiny_folder, monkeypatch):
     runs = store.search_runs(["0"])
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     arms = [run for run in runs if "documents" in run.data.params]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"],
-        env=os.environ | {"MLFLOW_BACKEND_STORE_URI": os.environ["MLFLOW_TRACKING_URI"]},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    for _ in range(READY_SECONDS):
-        try:
-            urllib.request.urlopen(f"{address}/health").read()
-            break
-        except OSError:
-            time.sleep(1)
-    else:
-        server.terminate()
-        pytest.fail(f"the MLflow server did not answer in {READY_SECONDS} s")
-    yield SimpleNamespace(client=store, parent=parent, arms=arms, address=address)
-    server.terminate()
-    server.wait()
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port"]
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": os.environ["MLFLOW_TRACKING_URI"]}
+    with served(command, "/health", env=environment) as address:
+        yield SimpleNamespace(client=store, parent=parent, arms=arms, address=address)
 
 
 @pytest.fixture

@@ -3,11 +3,8 @@
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,7 +12,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-READY_SECONDS = 120
 pytestmark = pytest.mark.slow
 
 
@@ -54,31 +50,13 @@ def test_a_study_ends_with_an_answer_and_a_table(project):
 
 
 @pytest.fixture(scope="module")
-def server(project):
+def server(project, served):
     """The address of the served champion."""
     copy, environment, _ = project
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = f"mlflow models serve -m models:/bat-pricer@champion --env-manager local -p {port}"
-    process = subprocess.Popen(
-        command.split(),
-        cwd=copy,
-        env=environment | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(READY_SECONDS):
-        try:
-            urllib.request.urlopen(f"{address}/ping").read()
-            break
-        except OSError:
-            time.sleep(1)
-    yield address
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait()
+    command = "mlflow models serve -m models:/bat-pricer@champion --env-manager local -p"
+    environment = environment | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    with served(command.split(), "/ping", cwd=copy, env=environment) as address:
+        yield address
 
 
 def post(address, body):
