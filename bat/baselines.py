@@ -25,6 +25,7 @@ LABELS = {
     "tfidf": "TF-IDF + SVD",
     "ridge": "TF-IDF + ridge",
     "static": "static embeddings",
+    "supervised": "supervised",
 }
 SEARCHED = ("lengths", "tfidf", "static")  # features for the same search as the encoders
 

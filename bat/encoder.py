@@ -303,7 +303,7 @@ def encode(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
     """
     _refuse_empty(texts)
     rows = np.empty((len(texts), encoder.dimension), np.float32)
-    ids = _ids(encoder, list(texts))
+    ids = tokenise(encoder, list(texts))
     for batch in batches([len(row) for row in ids]):
         rows[batch] = _forward(encoder, [ids[index] for index in batch])
     return rows
@@ -315,7 +315,7 @@ def _refuse_empty(texts: Sequence[str]) -> None:
             raise ValueError(f"text {index} is empty")
 
 
-def _ids(encoder: Encoder, texts: list[str]) -> list[Ids]:
+def tokenise(encoder: Encoder, texts: list[str]) -> list[Ids]:
     """Tokenise as ``SentenceTransformer.encode`` does: default prompt, special tokens, cut.
 
     Arrays, since Python's numbers would take some 30 bytes a token over all texts.
@@ -349,7 +349,7 @@ def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) ->
     rows = np.lib.format.open_memmap(
         draft, mode="r+" if done else "w+", dtype=np.float32, shape=None if done else shape
     )
-    ids = _ids(encoder, texts)
+    ids = tokenise(encoder, texts)
     todo = list(batches([len(row) for row in ids]))
     progress(sum(map(len, todo[:done])))
     made = _side_by_side(encoder, ([ids[index] for index in batch] for batch in todo[done:]))
@@ -408,6 +408,14 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _forward(encoder: Encoder, ids: list[Ids]) -> Embeddings:
+    """Embed one batch without gradients, on CUDA in bfloat16."""
+    use_bf16 = device().type == "cuda"
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=use_bf16):
+        rows = pooled(encoder, ids)
+    return np.asarray(rows.float().cpu().numpy(), dtype=np.float32)
+
+
+def pooled(encoder: Encoder, ids: list[Ids]) -> torch.Tensor:
     """Pad one batch and run the encoder's own modules over it: (b, t) token ids -> (b, d)."""
     model = encoder.model
     width = max(len(row) for row in ids)
@@ -423,7 +431,5 @@ def _forward(encoder: Encoder, ids: list[Ids]) -> Embeddings:
     if prompt := _prompt(model):
         length = model.preprocess(["a"], prompt=prompt).get("prompt_length")
         features |= {} if length is None else {"prompt_length": length}
-    use_bf16 = device().type == "cuda"
-    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=use_bf16):
-        pooled = model(features)["sentence_embedding"]  # (b, d)
-    return np.asarray(pooled.float().cpu().numpy(), dtype=np.float32)
+    rows: torch.Tensor = model(features)["sentence_embedding"]  # (b, d)
+    return rows

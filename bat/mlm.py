@@ -440,13 +440,13 @@ def open_model(encoder: Encoder) -> tuple[Any, list[str]]:
     return model.to(device()).eval(), lacking
 
 
-def _attend_plainly(model: Any, recipe: Recipe) -> None:
+def attend_plainly(model: Any, asked: str) -> None:
     """Write attention out in bfloat16 on a CPU, for architectures that let it be chosen.
 
     There the backward pass of torch's fused attention took 29 % of a step, eight times its forward
     pass; written out, a step took 0.76 of the time (MiniLM, 8 blocks of 256, torch 2.13).
     """
-    if device().type != "cpu" or precision(recipe.precision) != torch.bfloat16:
+    if device().type != "cpu" or precision(asked) != torch.bfloat16:
         return
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask
@@ -625,7 +625,7 @@ def _start(
     plan = schedule(blocks, sizes, recipe)
     apart = pack(encoder, held_out, [len(held_out)]) if len(held_out) else None
     model, lacking = open_model(encoder)
-    _attend_plainly(model, recipe)
+    attend_plainly(model, recipe.precision)
     tokenizer = encoder.model.tokenizer
     agrees = masked_only_agrees(model, masked(blocks, 0, 0, recipe, tokenizer), tokenizer)
     if not agrees:
@@ -811,7 +811,7 @@ def tokens_per_second(encoder: Encoder, texts: Sequence[str], recipe: Recipe) ->
     """Time a few steps on some texts, for the plan of a study; nothing is kept of them."""
     blocks = pack(encoder, texts, [len(texts)], whole_words=recipe.whole_words)
     model, _ = open_model(encoder)
-    _attend_plainly(model, recipe)
+    attend_plainly(model, recipe.precision)
     tokenizer = encoder.model.tokenizer
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
     rows = range(min(recipe.blocks_a_step or MAX_BLOCKS_A_STEP, len(blocks.tokens)))

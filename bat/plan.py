@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bat import encoder, mlm, regressor, search
+from bat import baselines, encoder, mlm, regressor, search, supervised
 from bat.encoder import Encoder
 from bat.study import Prepared
 
@@ -48,7 +48,7 @@ def make(
     trials: int,
     recipe: mlm.Recipe,
     schedule: str,
-    n_searches: int,
+    with_baselines: Sequence[str],
 ) -> Plan:
     """Estimate a study from a calibration of some seconds on the corpus's own texts.
 
@@ -61,7 +61,7 @@ def make(
         trials: of each search.
         recipe: of the tuning.
         schedule: ``one_pass`` or ``independent``.
-        n_searches: baselines that are searched too.
+        with_baselines: names of ``baselines.LABELS``.
     """
     loaded = prepared.corpus
     n = len(loaded.texts)
@@ -69,14 +69,19 @@ def make(
     sample = [loaded.texts[index] for index in picked]
     mean_tokens = float(prepared.token_counts.mean())
     arms, tuned = len(sizes) * n_seeds, [size for size in sizes if size]
+    searches = arms + sum(name in baselines.SEARCHED for name in with_baselines)
     seconds = {
         "tuning": _tuning_seconds(base, texts[:TIMED_TEXTS], tuned, recipe, schedule, mean_tokens)
         * n_seeds,
         # The factory encoder embeds once, whatever the number of seeds.
         "embedding": n / _texts_per_second(base, sample) * (len(tuned) * n_seeds + (0 in sizes)),
-        "search": _search_seconds(base, prepared, trials) * (arms + n_searches),
+        "search": _search_seconds(base, prepared, trials) * searches,
         "logging": LOGGING_SECONDS * arms,
     }
+    if "supervised" in with_baselines:
+        rows = len(prepared.rows("train")) * supervised.PASSES
+        rate = mlm.tokens_per_second(base, sample, recipe)
+        seconds["supervised"] = rows * mean_tokens / rate
     weights = sum(path.stat().st_size for path in base.folder.rglob("*.safetensors"))
     embeddings = 4 * base.dimension * len(set(loaded.texts))
     return Plan(

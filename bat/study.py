@@ -29,6 +29,7 @@ from bat import (
     regressor,
     scaling,
     search,
+    supervised,
     units,
 )
 from bat.corpus import Corpus
@@ -582,14 +583,16 @@ def _baseline(
             for record in evaluation_records(found, prepared):
                 child.log(record)
         else:
-            predictions = _baseline_predictions(name, prepared)
+            predictions = _baseline_predictions(name, base, prepared, seed)
         scored = Scored(
             documents=None,
             seed=seed,
             baseline=name,
             predictions=predictions[test],
             validation_mae=float(np.abs(predictions - loaded.prices)[validation].mean()),
-            seconds={"baselines": time.monotonic() - began},
+            seconds={
+                name if name == "supervised" else "baselines": time.monotonic() - began,
+            },
         )
         if name not in baselines.SEARCHED:
             for record in outcome.prediction_records(
@@ -609,11 +612,36 @@ def _baseline_features(
     return baselines.lengths(texts) if name == "lengths" else baselines.static(base, texts)
 
 
-def _baseline_predictions(name: str, prepared: Prepared) -> Floats:
+def _baseline_predictions(name: str, base: Encoder, prepared: Prepared, seed: int) -> Floats:
     loaded, train = prepared.corpus, prepared.rows("train")
     if name == "median":
         return baselines.median(loaded.prices, train)
+    if name == "supervised":
+        return _supervised(base, prepared, seed)
     return baselines.tfidf_ridge(loaded.texts, loaded.prices, train, groups=loaded.text_ids)
+
+
+def _supervised(base: Encoder, prepared: Prepared, seed: int) -> Floats:
+    """Fine-tune on the training prices and predict all rows; done before, it is read."""
+    loaded, train = prepared.corpus, prepared.rows("train")
+
+    def fill(folder: Path) -> None:
+        with cli.bar("supervised", supervised.PASSES * len(train), "text") as bar:
+            predictions = supervised.predict(
+                base, loaded.texts, loaded.prices, train, seed=seed, progress=bar.update
+            )
+        np.save(folder / "predictions.npy", predictions)
+
+    unit = units.key(
+        base=base.digest,
+        corpus=loaded.digest,
+        order=units.digest(loaded.texts),
+        seed=seed,
+        precision=str(mlm.precision("auto")),
+        code=units.code(supervised),
+    )
+    predictions: Floats = np.load(units.build("supervised", unit, fill) / "predictions.npy")
+    return predictions
 
 
 def register(found: Outcome, arm: Arm, tracker: records.Tracker, *, study: str) -> str:

@@ -28,7 +28,9 @@ class StudyConfig(cli.DataConfig):
     schedule: str = option("one_pass", "one_pass (one trunk for all sizes) or independent")
     finetune_on: str = option("train", "train; or all, test texts included (transductive)")
     baselines: str = option(
-        ",".join(cli.BASELINES), "baselines beside the encoders: some of these, or none"
+        ",".join(cli.DEFAULT_BASELINES),
+        "baselines beside the encoders: some of these, or none; also supervised, the encoder "
+        "fine-tuned end to end on the training prices",
     )
     margin: float = option(0.1, "share of the gain that you would forgo and still call it enough")
     stop_when_enough: bool = option(
@@ -71,7 +73,7 @@ def recipe_changes(recipe: str) -> dict[str, Any]:
 
 def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
-    from bat import baselines, corpus, encoder, mlm, page, plan, records, report, study, tracking
+    from bat import corpus, encoder, mlm, page, plan, records, report, study, tracking
 
     loaded = study.load(config)
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
@@ -89,7 +91,7 @@ def run(config: StudyConfig) -> None:
         trials=config.trials,
         recipe=recipe,
         schedule=config.schedule,
-        n_searches=sum(name in baselines.SEARCHED for name in with_baselines),
+        with_baselines=with_baselines,
     )
     cli.say(plan.text(planned, prepared))
     if config.plan_only:

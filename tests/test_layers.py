@@ -11,7 +11,7 @@ LAYERS = [
     {"auctions", "encoder", "regressor"},
     {"corpus"},
     {"checks", "mlm", "search", "baselines", "pricer"},
-    {"outcome"},
+    {"outcome", "supervised"},
     {"study"},
     {"plan", "report", "tracking", "serving"},
     {"page"},

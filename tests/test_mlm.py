@@ -75,7 +75,7 @@ def test_loss_and_gradients_of_masked_rows_are_the_stock_ones(
     assert (batch["attention_mask"] == 0).any()  # the last block is padded
     stock = stock_loss(model, batch)
     expected = gradients(model, stock)
-    mlm._attend_plainly(model, mlm.Recipe(precision=precision))
+    mlm.attend_plainly(model, precision)
     for masked_only in (True, False):
         ours = mlm.summed_loss(model, batch, masked_only=masked_only) / len(batch["labels"])
         assert float(ours.detach()) == pytest.approx(float(stock.detach()), rel=1e-5)

@@ -1,0 +1,406 @@
+"""Which way of tuning makes embeddings tell prices better: a field of recipes, halved twice.
+
+BAT_CORPORA=folder python -m benchmarks.recipe [--toy] [--corpora bat-10k,wine-5k]
+BAT_CORPORA=folder python -m benchmarks.recipe --confirm plain/tuned,NAME/FEATURES [--seeds 0,1,2]
+
+Each recipe tunes the default encoder on a corpus; its features are then judged by one fixed
+regressor of trees and one ridge regression against those of the factory encoder, in the same folds.
+Rows of the training and validation parts choose, by predictions for folds held out. ``--confirm``
+tunes the named pairs of recipe and features at full size, with the controls, and reports the test
+part. All steps are kept under ``BAT_HOME``: a killed run goes on, and two runs with other
+``--corpora`` share the work. Each pair is a run in MLflow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.nn import functional
+
+from bat import corpus, encoder, metrics, mlm, records, regressor, search, tracking, units
+from bat.corpus import Corpus
+from bat.encoder import Encoder
+
+CORPORA = {"bat-10k": "bat-10k.jsonl.gz", "wine-5k": "wine-5k.jsonl.gz"}
+CONFIRM = CORPORA | {"airbnb-10k": "airbnb-60k.jsonl.gz", "auctions": "auctions:8000"}
+CONFIRM_ROWS = 10_000
+TOY = {"a": "auctions:300", "b": "auctions:320"}
+RUNGS = (3_150, 4_700, 6_300)  # rows; some 2,000, 3,000 and 4,000 of them are tuned on
+TREES = 300
+FOLDS = 4
+HELD_OUT = 200
+LAYER = re.compile(r"\.layers?\.(\d+)\.")
+PENALTIES = np.logspace(0, 5, 11)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What a recipe does that the plain one does not."""
+
+    changes: Mapping[str, Any] = field(default_factory=dict)  # to ``mlm.Recipe``
+    layers: str = "all"  # or upper (half), or layers (not the embeddings)
+    layer_decay: float = 1.0  # of the rate, for each layer further from the top
+    anchor: float = 0.0  # weight of the distance between pooled texts and the factory's
+    warmup: int = mlm.WARMUP_STEPS
+
+
+FIELD = {
+    "plain": Variation(),
+    "rate 1e-5": Variation({"learning_rate": 1e-5}),
+    "rate 3e-5": Variation({"learning_rate": 3e-5}),
+    "rate 3e-4": Variation({"learning_rate": 3e-4}),
+    "mask 0.15": Variation({"mask_share": 0.15}),
+    "mask 0.3": Variation({"mask_share": 0.3}),
+    "mask 0.4": Variation({"mask_share": 0.4}),
+    "whole words": Variation({"whole_words": True}),
+    "upper half": Variation(layers="upper"),
+    "embeddings fixed": Variation(layers="layers"),
+    "layer decay 0.7": Variation(layer_decay=0.7),
+    "decay from half": Variation({"decay_share": 0.5}),
+    "long warm-up": Variation(warmup=100),
+    "anchor 3": Variation(anchor=3.0),
+    "anchor 30": Variation(anchor=30.0),
+    "3 passes": Variation({"passes": 3}),
+}
+# Shares of the tuned weights (the rest is the factory's), whether scaled to length 1 (as the
+# encoder does), and whether the factory's features stand beside them.
+FEATURES = {
+    "tuned": (1.0, True, False),
+    "tuned, not normalised": (1.0, False, False),
+    "halfway": (0.5, True, False),
+    "factory + tuned": (1.0, True, True),
+    "factory + halfway": (0.5, True, True),
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Predictions from one set of features: of held-out folds (m,), and of the test rows (t,)."""
+
+    chosen_by: Mapping[str, np.ndarray]  # trees and ridge
+    reported: Mapping[str, np.ndarray]
+
+
+class _Scaled(torch.optim.AdamW):
+    """AdamW with a rate for each group: the tuning's own, times the group's scale."""
+
+    def step(self, closure: Any = None) -> Any:
+        """Take a step; the tuning sets one rate for all groups before it."""
+        for group in self.param_groups:
+            group["lr"] *= group["scale"]
+        return super().step(closure)
+
+
+def _scale(name: str, layers: int, variation: Variation) -> float:
+    """Share of the rate that a parameter of the transformer gets; 0 leaves it alone."""
+    found = LAYER.search(name)
+    place = int(found.group(1)) if found else -1 if "embeddings" in name else layers
+    lowest = {"all": -1, "layers": 0, "upper": layers // 2}[variation.layers]
+    return 0.0 if place < lowest else variation.layer_decay ** max(0, layers - 1 - place)
+
+
+def _vary(variation: Variation) -> Any:
+    """Change how ``mlm`` tunes; returns what undoes it."""
+    kept = {name: getattr(mlm, name) for name in ("_start", "summed_loss", "WARMUP_STEPS")}
+    mlm.WARMUP_STEPS = variation.warmup
+
+    def start(*arguments: Any) -> Any:
+        run, lacking = kept["_start"](*arguments)
+        layers = run.model.config.num_hidden_layers
+        rate = run.recipe.learning_rate
+        groups = [
+            {"params": [parameter], "scale": _scale(name, layers, variation)}
+            for name, parameter in run.model.named_parameters()
+        ]
+        run.optimizer = _Scaled(groups, lr=rate, weight_decay=0.0)
+        if variation.anchor:
+            factory = copy.deepcopy(run.model.base_model)
+            mlm.summed_loss = _anchored(kept["summed_loss"], factory, variation.anchor)
+        return run, lacking
+
+    if (variation.layers, variation.layer_decay, variation.anchor) != ("all", 1.0, 0.0):
+        mlm._start = start
+    return lambda: [setattr(mlm, name, value) for name, value in kept.items()]
+
+
+def _anchored(plain: Any, factory: Any, weight: float) -> Any:
+    """Add the mean of 1 − cosine between a block's mean vector now and from the factory."""
+
+    def loss(model: Any, batch: Any, **options: Any) -> torch.Tensor:
+        seen = []
+        handle = model.base_model.register_forward_hook(
+            lambda module, inputs, output: seen.append(output.last_hidden_state), prepend=True
+        )
+        try:
+            summed = plain(model, batch, **options)
+        finally:
+            handle.remove()
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
+        with torch.no_grad():
+            before = factory(**inputs).last_hidden_state
+        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).unsqueeze(-1)
+        now, then = ((hidden * mask).sum(1) for hidden in (seen[0], before))  # (b, h)
+        away = (1 - functional.cosine_similarity(now.float(), then.float())).mean()
+        return summed + weight * away * len(batch["labels"])
+
+    return loss
+
+
+def tuned(opened: Encoder, loaded: Corpus, variation: Variation, seed: int) -> Path:
+    """Tune on a corpus's training texts, once; the folder of weights and story."""
+    order = corpus.tuning_texts(loaded, seed=seed)
+    texts = [loaded.texts[index] for index in order]
+    unseen = [loaded.texts[index] for index in corpus.rows(loaded, "validation")[:HELD_OUT]]
+    recipe = mlm.Recipe(**variation.changes, seed=seed)
+
+    def fill(folder: Path) -> None:
+        undo = _vary(variation)
+        began = time.perf_counter()
+        try:
+            (found,) = mlm.finetune(opened, texts, [len(texts)], recipe, held_out=unseen)
+        finally:
+            undo()
+        torch.save(encoder.transformer(found.model).state_dict(), folder / "weights.pt")
+        story = {
+            "seconds": time.perf_counter() - began,
+            "steps": found.steps,
+            "held_out": found.held_out[-1][1] if found.held_out else math.nan,
+        }
+        (folder / "story.json").write_text(json.dumps(story))
+
+    unit = units.key(
+        encoder=opened.digest,
+        texts=units.digest(texts),
+        variation=dataclasses.asdict(variation),
+        seed=seed,
+        code=units.code(mlm),
+    )
+    return units.build("benchmark-recipe", unit, fill)
+
+
+def pooled(opened: Encoder, weights: Path | None, share: float, loaded: Corpus) -> np.ndarray:
+    """Embed a corpus, once, with weights between factory and tuned; before Normalize, (n, d)."""
+
+    def fill(folder: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.base.modules import Normalize
+
+        modules = [copy.deepcopy(each) for each in opened.model if not isinstance(each, Normalize)]
+        model = SentenceTransformer(modules=modules, device=str(encoder.device())).eval()
+        model.max_seq_length = opened.max_tokens
+        if weights:
+            own = encoder.transformer(model).state_dict()
+            new = torch.load(weights / "weights.pt", weights_only=True)
+            mixed = {
+                name: torch.lerp(value, new[name], share) if value.is_floating_point() else value
+                for name, value in own.items()
+            }
+            encoder.transformer(model).load_state_dict(mixed)
+        dtype = mlm.precision("auto")  # twice as fast; alike for factory and tuned
+        with torch.autocast(encoder.device().type, dtype, enabled=dtype != torch.float32):
+            rows = encoder.encode(dataclasses.replace(opened, model=model), loaded.texts)
+        np.save(folder / "rows.npy", rows)
+
+    unit = units.key(
+        encoder=opened.digest,
+        weights=weights.name if weights else "",
+        share=share if weights else 0,
+        texts=units.digest(loaded.texts),
+        code=units.code(encoder),
+    )
+    return np.load(units.build("benchmark-recipe", unit, fill) / "rows.npy")
+
+
+def features(opened: Encoder, weights: Path | None, kind: str, loaded: Corpus) -> np.ndarray:
+    """Lay out one kind of features, float32 (n, d) or (n, 2 d) beside the factory's."""
+    share, normalised, beside = FEATURES[kind]
+    parts = [pooled(opened, weights, share, loaded)]
+    parts += [pooled(opened, None, 0, loaded)] if beside else []
+    rows = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts]
+    return np.hstack(rows if normalised else parts)
+
+
+def judge(rows: np.ndarray, loaded: Corpus) -> Judged:
+    """Predict with both fixed regressors, once: folds of training and validation rows, and test."""
+    parts = ("train", "validation")
+    known = np.concatenate([corpus.rows(loaded, part) for part in parts])
+    train, test = (corpus.rows(loaded, part) for part in ("train", "test"))
+    folds = search.assign_folds(loaded.text_ids[known], folds=FOLDS, seed=0)
+
+    def predicted(learn: np.ndarray, ask: np.ndarray) -> dict[str, np.ndarray]:
+        fitted = regressor.fit(
+            rows[learn], loaded.prices[learn], regressor.Settings(), n_trees=TREES, seed=0
+        )
+        ridge = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+        ridge.fit(rows[learn], np.log(loaded.prices[learn]))
+        return {
+            "trees": fitted.predict(rows[ask]),
+            "ridge": np.exp(ridge.predict(rows[ask])),
+        }
+
+    def fill(folder: Path) -> None:
+        found = {name: np.empty(len(known)) for name in ("trees", "ridge")}
+        for fold in range(FOLDS):
+            for name, values in predicted(known[folds != fold], known[folds == fold]).items():
+                found[name][folds == fold] = values
+        np.savez(folder / "chosen_by.npz", **found)
+        np.savez(folder / "reported.npz", **predicted(train, test))
+
+    unit = units.key(
+        rows=units.digest([rows.tobytes().hex()]), corpus=loaded.digest, code=units.code(regressor)
+    )
+    folder = units.build("benchmark-recipe", unit, fill)
+    return Judged(*(dict(np.load(folder / f"{name}.npz")) for name in ("chosen_by", "reported")))
+
+
+def open_corpora(asked: Mapping[str, str], limit: int) -> dict[str, Corpus]:
+    """Load the corpora by name, at most so many rows of each."""
+    folder = Path(os.environ.get("BAT_CORPORA", ""))
+    return {
+        name: corpus.load(data if data.startswith("auctions") else str(folder / data), limit=limit)
+        for name, data in asked.items()
+    }
+
+
+def known_prices(loaded: Corpus) -> np.ndarray:
+    """Prices of the rows that choose, in the order of ``Judged.chosen_by``."""
+    return np.concatenate(
+        [loaded.prices[corpus.rows(loaded, part)] for part in ("train", "validation")]
+    )
+
+
+def screen(
+    opened: Encoder, asked: Mapping[str, str], rungs: Sequence[int], tracker: records.Tracker
+) -> None:
+    """Halve the field at each rung by the mean gain in R² of log price over the corpora."""
+    alive = list(FIELD)
+    for rung, limit in enumerate(rungs):
+        loaded = open_corpora(asked, limit)
+        gains: dict[tuple[str, str], list[float]] = {}
+        for name in alive:
+            for where, each in loaded.items():
+                weights = tuned(opened, each, FIELD[name], 0)
+                for kind in FEATURES:
+                    told = compared(opened, each, weights, kind, kind_of="chosen_by")
+                    gains.setdefault((name, kind), []).append(told["trees"]["r2_log"].value)
+                    tell(tracker, f"{name}/{kind}", where, rung, 0, told)
+        mean = {pair: float(np.mean(values)) for pair, values in gains.items()}
+        best = {name: max(mean[name, kind] for kind in FEATURES) for name in alive}
+        alive = sorted(alive, key=lambda name: -best[name])[: max(2, math.ceil(len(alive) / 2))]
+        print(f"rung {rung}: {limit} rows; mean gain in R² of log price over {list(loaded)}")
+        for pair, value in sorted(mean.items(), key=lambda item: -item[1]):
+            print(f"  {value:+.4f} {pair[0]}, {pair[1]}", flush=True)
+        print(f"  go on with {alive}", flush=True)
+
+
+def compared(
+    opened: Encoder, loaded: Corpus, weights: Path, kind: str, *, kind_of: str
+) -> dict[str, dict[str, metrics.Interval]]:
+    """Compare features with the factory's by both regressors: paired gains of every metric."""
+    ours = getattr(judge(features(opened, weights, kind, loaded), loaded), kind_of)
+    theirs = getattr(judge(features(opened, None, "tuned", loaded), loaded), kind_of)
+    prices = known_prices(loaded) if kind_of == "chosen_by" else _test_prices(loaded)
+    return {name: metrics.paired(prices, ours[name], theirs[name]) for name in ours}
+
+
+def _test_prices(loaded: Corpus) -> np.ndarray:
+    return loaded.prices[corpus.rows(loaded, "test")]
+
+
+def tell(
+    tracker: records.Tracker,
+    name: str,
+    where: str,
+    rung: int,
+    seed: int,
+    told: Mapping[str, Mapping[str, metrics.Interval]],
+) -> None:
+    """Print one comparison, and log it as a child run."""
+    for model, gains in told.items():
+        line = ", ".join(f"{key} {gains[key]}" for key in ("r2_log", "mae"))
+        print(f"{where}, {name}, seed {seed}, {model}, minus factory: {line}", flush=True)
+    with tracker.child(f"{where}: {name}") as child:
+        child.log(records.Params({"recipe": name, "corpus": where, "rung": rung, "seed": seed}))
+        for model, gains in told.items():
+            flat = metrics.flat(gains)
+            child.log(records.Metrics({f"{model}_{key}": value for key, value in flat.items()}))
+
+
+def confirm(
+    opened: Encoder,
+    asked: Mapping[str, str],
+    pairs: Sequence[tuple[str, str]],
+    seeds: Sequence[int],
+    limit: int,
+    tracker: records.Tracker,
+) -> None:
+    """Report the test part for each pair, and the same features of an encoder tuned elsewhere."""
+    loaded = open_corpora(asked, limit)
+    names = list(loaded)
+    for name, kind in pairs:
+        for place, (where, each) in enumerate(loaded.items()):
+            elsewhere = loaded[names[place - 1]]
+            prices = _test_prices(each)
+            factory = judge(features(opened, None, "tuned", each), each).reported
+            for label, source in (("own", each), (f"tuned on {names[place - 1]}", elsewhere)):
+                found = [
+                    judge(
+                        features(opened, tuned(opened, source, FIELD[name], seed), kind, each), each
+                    ).reported
+                    for seed in seeds
+                ]
+                told = {
+                    model: metrics.paired(
+                        prices, np.stack([one[model] for one in found]), factory[model]
+                    )
+                    for model in factory
+                }
+                tell(tracker, f"{name}/{kind} ({label})", where, -1, len(seeds), told)
+
+
+def main() -> None:
+    """Screen the field, or confirm some pairs."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--corpora", help="names with commas between; all when left out")
+    parser.add_argument("--confirm", help="recipe/features pairs with commas between")
+    parser.add_argument("--seeds", default="0,1,2", help="for --confirm")
+    asked = parser.parse_args()
+    if asked.toy:
+        mlm.MIN_STEPS = mlm.HEAD_STEPS = 2
+        for name in [name for name in FIELD if name not in ("plain", "upper half", "anchor 3")]:
+            del FIELD[name]
+    elif "BAT_CORPORA" not in os.environ:
+        print("recipe: skipped, set BAT_CORPORA to a folder with bat-10k, wine-5k and airbnb-60k")
+        return
+    corpora = TOY if asked.toy else CONFIRM if asked.confirm else CORPORA
+    if asked.corpora:
+        corpora = {name: corpora[name] for name in asked.corpora.split(",")}
+    opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
+    with tracking.run("recipe") as tracker:
+        if asked.confirm:
+            pairs = [tuple(each.split("/")) for each in asked.confirm.split(",")]
+            seeds = [int(seed) for seed in asked.seeds.split(",")]
+            confirm(opened, corpora, pairs, seeds, CONFIRM_ROWS, tracker)
+        else:
+            screen(opened, corpora, RUNGS[:2] if asked.toy else RUNGS, tracker)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Each benchmark runs in its smallest form and ends with the line that readers look for."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ENDS = r"ours [\d.]+ .*peer [\d.]+ .*ratio [\d.]+$"
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("embed", ENDS),
+        ("finetune", ENDS),
+        ("head", r"r2_log .*minus factory"),
+        ("one_pass", ENDS),
+        ("recipe", r"go on with \["),
+        ("search", ENDS),
+        ("study", ENDS),
+    ],
+)
+def test_a_benchmark_ends_with_what_it_shows(name, ending, tmp_path):
+    environment = {
+        "BAT_HOME": str(tmp_path / "home"),
+        "BAT_TRIALS": "3",
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--toy"],
+        cwd=tmp_path,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(ending, done.stdout.strip().splitlines()[-1])
