@@ -37,6 +37,7 @@ SALT = b"bat parts 1"  # fixed for good: another salt would be another split
 MAX_REJECTED_SHARE = 0.05  # convention: above it the file is misread rather than dirty
 MAX_PRICE = 1e15  # convention: no price is this high, and squares of it still add up in float64
 MIN_TEXTS = 100  # eight texts expected in each of the two smallest parts
+MIN_PART_ROWS = 3  # of which an interval can be made, and a variance
 MIN_DOCUMENTS = 256  # the smallest subset: the documents on which a missing head is warmed up
 EXCERPT = 80  # characters of a bad row that a message shows
 SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -740,9 +741,10 @@ def _check_enough(corpus: Corpus) -> None:
             "name the column of the prices with price_column=...",
         )
     for part in PARTS:
-        if part not in corpus.parts:
+        count = int(np.count_nonzero(corpus.parts == part))
+        if count < MIN_PART_ROWS:
             raise InputError(
-                f"{corpus.name} without any row in the {part} part",
-                "rows in each part",
+                f"{corpus.name} with {count} rows in the {part} part",
+                f"at least {MIN_PART_ROWS} rows in each part",
                 "give more data, or a group_column (time_column) with more and smaller groups",
             )

@@ -229,6 +229,19 @@ def _intervals(values: dict[str, float], drawn: Floats) -> dict[str, Interval]:
     }
 
 
+def share(hits: npt.ArrayLike) -> Interval:
+    """Say which share of independent trials hit, with its 95 % interval.
+
+    Source:
+        Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    from scipy.stats import binomtest
+
+    counted = np.asarray(hits, bool)
+    found = binomtest(int(counted.sum()), counted.size).proportion_ci(COVERAGE, method="wilson")
+    return Interval(float(counted.mean()), float(found.low), float(found.high))
+
+
 def flat(scores: Mapping[str, Interval]) -> dict[str, float]:
     """Name the value and the ends of each interval: r2, r2_low, r2_high and so on."""
     return {

@@ -7,13 +7,24 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bat import encoder, regressor
+from bat import encoder, interval, regressor
 
-ENCODER_FOLDER, REGRESSOR_FOLDER = "encoder", "regressor"
+ENCODER_FOLDER, REGRESSOR_FOLDER, INTERVAL_FOLDER = "encoder", "regressor", "interval"
+
+Floats = npt.NDArray[np.float64]
+
+
+class Priced(NamedTuple):
+    """Predicted prices and the ends of their intervals, each of shape (n,)."""
+
+    price: Floats
+    low: Floats
+    high: Floats
 
 
 @dataclass(frozen=True)
@@ -22,24 +33,39 @@ class Pricer:
 
     encoder: encoder.Encoder
     regressor: regressor.Regressor
+    interval: interval.Calibrated
     # A fast tokenizer keeps the last padding and cutting in itself, so threads take turns.
     turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def predict(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Predict one price a text, in the unit of the training prices, shape (n,).
+    def predict(self, texts: Sequence[str], coverage: float | None = None) -> Priced:
+        """Predict a price for each of n texts, in the unit of the training prices.
+
+        Args:
+            texts: n strings.
+            coverage: share of true prices that shall lie between ``low`` and ``high``; the usual
+                one if left out.
 
         Raises:
-            ValueError: a text is empty (its index is named).
+            ValueError: a text is empty (its index is named), or the calibration rows cannot vouch
+                for the coverage.
         """
         with self.turn:
             embeddings = encoder.encode(self.encoder, texts)
-        return self.regressor.predict(embeddings)
+        prices = self.regressor.predict(embeddings)
+        coverage = self.interval.usual_coverage if coverage is None else coverage
+        return Priced(prices, *self.interval.bounds(embeddings, prices, coverage))
 
 
-def save(encoder_folder: Path, fitted: regressor.Regressor, folder: Path) -> None:
-    """Write a pair into one empty folder."""
+def save(
+    encoder_folder: Path,
+    fitted: regressor.Regressor,
+    calibrated: interval.Calibrated,
+    folder: Path,
+) -> None:
+    """Write a pair with its interval into one empty folder."""
     shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
     regressor.save(fitted, folder / REGRESSOR_FOLDER)
+    interval.save(calibrated, folder / INTERVAL_FOLDER)
 
 
 def load(folder: Path) -> Pricer:
@@ -47,7 +73,10 @@ def load(folder: Path) -> Pricer:
 
     Raises:
         InputError: the folder holds no encoder.
-        ValueError: the folder holds no regressor.
+        ValueError: the folder holds no regressor, or no interval.
     """
-    opened = encoder.open_encoder(str(folder / ENCODER_FOLDER))
-    return Pricer(opened, regressor.load(folder / REGRESSOR_FOLDER))
+    return Pricer(
+        encoder.open_encoder(str(folder / ENCODER_FOLDER)),
+        regressor.load(folder / REGRESSOR_FOLDER),
+        interval.load(folder / INTERVAL_FOLDER),
+    )

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bat import baselines, metrics, records, scaling, study
+from bat import interval as intervals
 from bat.cli import InputError
 from bat.outcome import Floats, Outcome, Row
 
@@ -501,10 +502,12 @@ def screen(outcome: Outcome) -> str:
     )
 
 
-def registered(version: str) -> str:
-    """Say what to do next with the pair that a study registered."""
+def registered(version: str, inside: metrics.Interval) -> str:
+    """Say what a study registered, how far its intervals can be trusted, and what to do next."""
+    share, low, high = (f"{100 * value:.1f} %" for value in (inside.value, inside.low, inside.high))
     return (
-        f"Registered as bat-pricer version {version}, the champion. See runs: mlflow ui. "
+        f"Registered as bat-pricer version {version}, the champion; {share} [{low}, {high}] of the "
+        f"test prices lie in its {intervals.COVERAGE:.0%} interval. See runs: mlflow ui. "
         "Serve it: mlflow models serve -m models:/bat-pricer@champion --env-manager local -p 5001"
     )
 

@@ -60,6 +60,7 @@ class Found:
     n_trees: int
     smear: float  # the factor for ``regressor.fit``; 1.0 where Duan's did not lower the error
     mae: float  # cross-validated, in price units
+    held_out: Floats  # (n,), the price of each row as predicted by trees that have not seen it
     trials: list[dict[str, Any]]  # one flat row each, in the order they ran
 
 
@@ -136,7 +137,10 @@ def search(
         screened = _screen(few, trials, seed, log)
     settings, outcome = _final(whole, _finalists(screened, finalists), seed, log)
     smear, mae = _smearing(whole, outcome, settings)
-    return Found(settings, outcome.n_trees, smear, mae, log.table)
+    held_out = np.empty(len(rows))
+    for (_, valid), guesses in zip(_splits(parts, seed), outcome.predictions, strict=True):
+        held_out[valid] = guesses * smear
+    return Found(settings, outcome.n_trees, smear, mae, held_out, log.table)
 
 
 def assign_folds(groups: int | npt.ArrayLike, *, folds: int, seed: int) -> Rows:
@@ -170,12 +174,17 @@ def assign_folds(groups: int | npt.ArrayLike, *, folds: int, seed: int) -> Rows:
     return fold_of[group]
 
 
+def _splits(parts: Rows, seed: int) -> list[tuple[Rows, Rows]]:
+    """List the rows to learn from and those held out, fold by fold, in an order of the seed."""
+    order = np.random.default_rng(seed).permutation(parts.size)
+    return [(order[parts[order] != k], order[parts[order] == k]) for k in range(parts.max() + 1)]
+
+
 def _divided(
     rows: regressor.Embeddings, prices: Floats, parts: Rows, seed: int
 ) -> tuple[list[Fold], list[Fold]]:
     """Bin the folds for screening and those for the finals; a small corpus shares them."""
-    order = np.random.default_rng(seed).permutation(len(rows))
-    splits = [(order[parts[order] != k], order[parts[order] == k]) for k in range(parts.max() + 1)]
+    splits = _splits(parts, seed)
     whole = [regressor.fold(rows, prices, train, valid) for train, valid in splits]
     if max(train.size for train, _ in splits) <= SCREEN_ROWS:
         return whole[:SCREEN_FOLDS], whole

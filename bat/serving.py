@@ -15,7 +15,7 @@ from bat import pricer
 
 
 class PricerModel(PythonModel):  # type: ignore[misc]
-    """Answers a column of texts with a column of prices."""
+    """Answers a column of texts with prices and the ends of their intervals."""
 
     def load_context(self, context: Any) -> None:
         """Open the pair that was logged with this model."""
@@ -23,8 +23,14 @@ class PricerModel(PythonModel):  # type: ignore[misc]
 
     # No type hints: with them MLflow's server refuses the dataframe forms of a request.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-        """Predict one price for each row of the column ``text``."""
-        return pd.DataFrame({"price": self.pricer.predict(checked_texts(model_input))})
+        """Predict a price for each row of ``text``; ``params`` may hold a ``coverage``."""
+        texts = checked_texts(model_input)
+        coverage = (params or {}).get("coverage")
+        most = self.pricer.interval.most_coverage
+        if coverage is not None and not 0 < coverage <= most:
+            raise _refusal(f"coverage {coverage:g}", f"a share above 0 and at most {most:.4g}")
+        price, low, high = self.pricer.predict(texts, coverage)
+        return pd.DataFrame({"price": price, "price_low": low, "price_high": high})
 
 
 def checked_texts(rows: Any) -> list[str]:

@@ -22,6 +22,8 @@ from bat import (
     cli,
     corpus,
     encoder,
+    interval,
+    metrics,
     mlm,
     outcome,
     pricer,
@@ -73,6 +75,7 @@ class Evaluation:
 
     fitted: regressor.Regressor
     found: Mapping[str, Any]  # settings, n_trees, smear, mae (cross-validated), seconds
+    held_out: Floats  # (t,), of the training rows by trees that have not seen them
     trials: Sequence[Mapping[str, Any]]
     predictions: Floats  # (n,), every row of the corpus
     validation_mae: float
@@ -276,6 +279,7 @@ def evaluate(
         fitted=regressor.load(folder),
         trials=found.pop("trials"),
         found=found,
+        held_out=np.load(folder / "held_out.npy"),
         predictions=predictions,
         validation_mae=float(
             np.abs(predictions[validation] - prepared.corpus.prices[validation]).mean()
@@ -313,6 +317,7 @@ def _evaluate(
     regressor.save(fitted, folder)
     np.save(folder / "predictions.npy", fitted.predict(features))
     kept = dataclasses.asdict(found) | {"seconds": time.monotonic() - began}
+    np.save(folder / "held_out.npy", kept.pop("held_out"))
     (folder / "found.json").write_text(json.dumps(kept, default=float))
 
 
@@ -644,21 +649,49 @@ def _supervised(base: Encoder, prepared: Prepared, seed: int) -> Floats:
     return predictions
 
 
-def register(found: Outcome, arm: Arm, tracker: records.Tracker, *, study: str) -> str:
-    """Register the best pair as the champion; returns its version.
+def calibrate(arm: Arm, prepared: Prepared) -> tuple[interval.Calibrated, metrics.Interval]:
+    """Fit the interval that is served around an arm's prices.
+
+    Returns:
+        It, and the share of test prices that lie inside at its usual coverage.
+    """
+    prices, predictions = prepared.corpus.prices, arm.evaluation.predictions
+    train, test, apart = (prepared.rows(part) for part in ("train", "test", "calibration"))
+    embeddings = encoder.embed(encoder.open_encoder(str(arm.folder)), prepared.corpus.texts)
+    calibrated = interval.calibrate(
+        embeddings[train],
+        prices[train],
+        arm.evaluation.held_out,
+        arm.evaluation.fitted,
+        apart=(embeddings[apart], prices[apart]),
+        seed=arm.seed,
+    )
+    low, high = calibrated.bounds(embeddings[test], predictions[test], calibrated.usual_coverage)
+    return calibrated, metrics.share((low <= prices[test]) & (prices[test] <= high))
+
+
+def register(
+    found: Outcome, arm: Arm, prepared: Prepared, tracker: records.Tracker, *, study: str
+) -> tuple[str, metrics.Interval]:
+    """Register the best pair as the champion, with an interval around its prices.
 
     Args:
         found: by the study.
         arm: the one that validation chose.
+        prepared: the corpus.
         tracker: of the study's run.
         study: its run id.
+
+    Returns:
+        The version, and the share of test prices inside the served interval.
     """
     about = found.about
     scores = next(row.scores for row in found.rows if row.documents == arm.documents)
+    calibrated, inside = calibrate(arm, prepared)
     unit = units.key(encoder=str(arm.folder), study=study)
 
     def fill(top: Path) -> None:
-        pricer.save(arm.folder, arm.evaluation.fitted, top / "pricer")
+        pricer.save(arm.folder, arm.evaluation.fitted, calibrated, top / "pricer")
 
     folder = units.build("pricers", unit, fill) / "pricer"
     tags = {
@@ -668,10 +701,17 @@ def register(found: Outcome, arm: Arm, tracker: records.Tracker, *, study: str) 
         "corpus": about.corpus,
         "corpus_digest": about.digest,
         "finetune_on": about.finetune_on,
-        **{name: f"{s.value:.6g} [{s.low:.6g}, {s.high:.6g}]" for name, s in scores.items()},
+        "coverage": f"{calibrated.usual_coverage:.4g}",
+        **{
+            name: f"{s.value:.6g} [{s.low:.6g}, {s.high:.6g}]"
+            for name, s in {**scores, "inside_interval": inside}.items()
+        },
     }
     lines = "\n".join(f"- {name}: {value}" for name, value in tags.items())
-    return tracker.register(folder, tags, f"Encoder and regressor chosen by validation.\n\n{lines}")
+    version = tracker.register(
+        folder, tags, f"Encoder and regressor chosen by validation.\n\n{lines}"
+    )
+    return version, inside
 
 
 def tuning_records(tuned: TunedFolder, prepared: Prepared) -> Iterable[records.Record]:

@@ -118,8 +118,8 @@ def run(config: StudyConfig) -> None:
         for record in report.parent_records(outcome):
             tracker.log(record)
         tracker.log(records.Text("report.html", page.page(outcome, asdict(config))))
-        version = study.register(outcome, best, tracker, study=tracker.run_id)
-    cli.say(f"{report.screen(outcome)}\n{report.registered(version)}")
+        version, inside = study.register(outcome, best, prepared, tracker, study=tracker.run_id)
+    cli.say(f"{report.screen(outcome)}\n{report.registered(version, inside)}")
 
 
 if __name__ == "__main__":

@@ -121,8 +121,12 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     np.testing.assert_allclose(prices, logged["predicted"], rtol=1e-4)
     top = mlflow.artifacts.download_artifacts("models:/bat-pricer@champion")
     np.testing.assert_array_equal(
-        pricer.load(next(Path(top).rglob("pricer"))).predict(texts), prices
+        pricer.load(next(Path(top).rglob("pricer"))).predict(texts).price, prices
     )
+    answered = served.predict(pd.DataFrame({"text": texts}))
+    truth = logged["price"].to_numpy()
+    inside = (answered["price_low"] <= truth) & (truth <= answered["price_high"])
+    assert version.tags["inside_interval"].startswith(f"{inside.mean():.6g} [")
     assert (Path(tracking.resolve("models:/bat-pricer@champion")) / "modules.json").is_file()
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".pkl", ".pickle", ".joblib")]
 

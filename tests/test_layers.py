@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"cli", "records", "metrics", "scaling", "units", "auction_facts"},
     {"auctions", "encoder", "regressor"},
-    {"corpus"},
+    {"corpus", "interval"},
     {"checks", "mlm", "search", "baselines", "pricer"},
     {"outcome", "supervised"},
     {"study"},

@@ -1,11 +1,13 @@
 """What a request may hold, and what it is told otherwise."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from bat import pricer, regressor, serving
+from bat import interval, pricer, regressor, serving
 
 
 def test_the_forms_of_a_request_give_the_same_texts():
@@ -44,22 +46,61 @@ def pair(tmp_path_factory, tiny_folder, tiny, texts):
     embeddings = encoder.encode(tiny, texts)
     fitted = regressor.fit(embeddings, prices, regressor.Settings(), n_trees=20, seed=0)
     folder = tmp_path_factory.mktemp("pricers") / "pricer"
-    pricer.save(tiny_folder, fitted, folder)
-    return pricer.Pricer(tiny, fitted), folder
+    calibrated = interval.calibrate(
+        embeddings[:500],
+        prices[:500],
+        fitted.predict(embeddings[:500]) * 1.1,
+        fitted,
+        apart=(embeddings[500:], prices[500:]),
+        seed=0,
+    )
+    pricer.save(tiny_folder, fitted, calibrated, folder)
+    return pricer.Pricer(tiny, fitted, calibrated), folder
 
 
-def test_a_pricer_is_its_encoder_then_its_regressor(pair, texts):
+def test_a_pricer_is_its_encoder_then_its_regressor_then_its_interval(pair, texts):
     from bat import encoder
 
     made, folder = pair
-    wanted = made.regressor.predict(encoder.encode(made.encoder, texts[:50]))
-    np.testing.assert_array_equal(pricer.load(folder).predict(texts[:50]), wanted)
+    embeddings = encoder.encode(made.encoder, texts[:50])
+    wanted = made.regressor.predict(embeddings)
+    found = pricer.load(folder).predict(texts[:50], 0.8)
+    np.testing.assert_array_equal(found.price, wanted)
+    np.testing.assert_array_equal(
+        (found.low, found.high), made.interval.bounds(embeddings, wanted, 0.8)
+    )
+    usual = made.predict(texts[:50])
+    np.testing.assert_array_equal(usual.low, made.predict(texts[:50], 0.9).low)
+
+
+@pytest.fixture
+def served(pair):
+    """The served model over the pair, as MLflow opens it."""
+    model = serving.PricerModel()
+    model.load_context(SimpleNamespace(artifacts={"pricer": str(pair[1])}))
+    return model
+
+
+def test_a_request_may_ask_for_a_coverage(served, pair, texts):
+    rows = pd.DataFrame({"text": texts[:5]})
+    narrow, usual = served.predict(None, rows, {"coverage": 0.5}), served.predict(None, rows)
+    assert list(usual) == ["price", "price_low", "price_high"]
+    assert (narrow.price == usual.price).all()
+    assert (usual.price_low < narrow.price_low).all()
+    assert (narrow.price_high < usual.price_high).all()
+
+
+@pytest.mark.parametrize("coverage", [0.0, -1.0, 0.999, 2.0, float("nan")])
+def test_a_coverage_that_nothing_vouches_for_is_the_callers_mistake(served, texts, coverage):
+    with pytest.raises(MlflowException, match=r"got coverage .*; expected .* at most 0\.98") as no:
+        served.predict(None, pd.DataFrame({"text": texts[:5]}), {"coverage": coverage})
+    assert no.value.get_http_status_code() == 400
 
 
 def test_a_price_does_not_hang_on_the_texts_beside_it(pair, texts):
     made, _ = pair
-    together = made.predict(texts[:20])
-    alone = [made.predict([text])[0] for text in texts[:20]]
+    together = made.predict(texts[:20]).price
+    alone = [made.predict([text]).price[0] for text in texts[:20]]
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 
@@ -67,7 +108,7 @@ def test_threads_may_share_a_pricer(pair, texts):
     from concurrent.futures import ThreadPoolExecutor
 
     made, _ = pair
-    wanted = made.predict(texts[:64])
+    wanted = made.predict(texts[:64]).price
     with ThreadPoolExecutor(6) as pool:
-        chunks = list(pool.map(lambda at: made.predict(texts[at : at + 8]), range(0, 64, 8)))
+        chunks = list(pool.map(lambda at: made.predict(texts[at : at + 8]).price, range(0, 64, 8)))
     np.testing.assert_allclose(np.concatenate(chunks), wanted, rtol=1e-4)

@@ -85,8 +85,22 @@ def test_the_forms_of_a_request_get_one_price(server):
     ]
     answers = [post(server, body) for body in bodies]
     assert answers[0][0] == 200
-    assert answers[0][1]["predictions"][0]["price"] > 0
+    row = answers[0][1]["predictions"][0]
+    assert 0 < row["price_low"] < row["price"] < row["price_high"]
     assert all(answer == answers[0] for answer in answers)
+
+
+def test_a_request_chooses_the_coverage_of_the_interval(server):
+    body = {"dataframe_records": [{"text": TEXT}]}
+    usual, half = (
+        post(server, body | asked)[1]["predictions"][0]
+        for asked in ({}, {"params": {"coverage": 0.5}})
+    )
+    assert usual["price"] == half["price"]
+    assert usual["price_low"] < half["price_low"] < half["price_high"] < usual["price_high"]
+    status, refused = post(server, body | {"params": {"coverage": 0.9999}})
+    assert status == 400
+    assert "got coverage 0.9999; expected a share above 0" in refused["message"]
 
 
 @pytest.mark.parametrize(
