@@ -115,6 +115,23 @@ def names(parameter: str, value: str, known: Sequence[str]) -> tuple[str, ...]:
     return asked
 
 
+def whole_numbers(parameter: str, value: str) -> tuple[int, ...]:
+    """Read different whole numbers from 0, with commas between.
+
+    Raises:
+        InputError: a word is no such number, or stands there twice.
+    """
+    words = [word.strip() for word in value.split(",")]
+    for place, word in enumerate(words):
+        if not (word.isascii() and word.isdigit()) or word in words[:place]:
+            raise InputError(
+                f"{word!r} in {parameter}={value!r}",
+                "different whole numbers from 0, with commas between",
+                f"correct {parameter}, or leave it out for its default",
+            )
+    return tuple(map(int, words))
+
+
 def settings(parameter: str, value: str, kinds: Mapping[str, type]) -> dict[str, Any]:
     """Read ``name=value`` pairs with commas between.
 

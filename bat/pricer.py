@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from bat import encoder, interval, regressor
 
 ENCODER_FOLDER, REGRESSOR_FOLDER, INTERVAL_FOLDER = "encoder", "regressor", "interval"
+SEEN_FILE = "pair_rows_seen.json"  # of the encoder alone it is another file, inside its folder
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,11 +63,27 @@ def save(
     fitted: regressor.Regressor,
     calibrated: interval.Calibrated,
     folder: Path,
+    *,
+    seen: Iterable[str],
 ) -> None:
-    """Write a pair with its interval into one empty folder."""
+    """Write a pair with its interval into one empty folder.
+
+    Args:
+        encoder_folder: of the encoder.
+        fitted: its regressor.
+        calibrated: the interval.
+        folder: where to.
+        seen: digests of the texts that the pair has seen in any way.
+    """
     shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
     regressor.save(fitted, folder / REGRESSOR_FOLDER)
     interval.save(calibrated, folder / INTERVAL_FOLDER)
+    (folder / SEEN_FILE).write_text(json.dumps(sorted(set(seen))))
+
+
+def rows_seen(folder: Path) -> frozenset[str]:
+    """Read the digests of the texts that a saved pair has seen."""
+    return frozenset(json.loads((folder / SEEN_FILE).read_text()))
 
 
 def load(folder: Path) -> Pricer:

@@ -109,6 +109,15 @@ class Kept:
     children: Sequence[Kept] = ()
 
 
+@dataclass(frozen=True)
+class Standing:
+    """The pair that is served now."""
+
+    version: str
+    folder: Path  # of its pricer
+    tags: Mapping[str, str]
+
+
 class Tracker(Protocol):
     """Keeps records of a run; MLflow's is in ``tracking``, tests have a list."""
 
@@ -119,4 +128,13 @@ class Tracker(Protocol):
         """Open a run inside this one."""
 
     def register(self, pricer: Path, tags: Mapping[str, str], description: str) -> str:
-        """Log a saved pricer, make it the champion's new version, and return that version."""
+        """Log a saved pricer as a new version, the candidate, and return that version."""
+
+    def champion(self) -> Standing | None:
+        """Fetch the pair that is served now, if there is one."""
+
+    def promote(self, version: str, *, instead_of: str | None) -> bool:
+        """Serve a version; False where the champion is no longer the one it was compared with."""
+
+    def compared(self, rows: str) -> int:
+        """Count one more comparison on the test rows of that digest; return those before."""

@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bat import baselines, metrics, records, scaling, study
-from bat import interval as intervals
 from bat.cli import InputError
 from bat.outcome import Floats, Outcome, Row
 
@@ -502,14 +501,33 @@ def screen(outcome: Outcome) -> str:
     )
 
 
-def registered(version: str, inside: metrics.Interval) -> str:
-    """Say what a study registered, how far its intervals can be trusted, and what to do next."""
+def registered(served: study.Registered) -> str:
+    """Say what a study registered, whether it is served, how far to trust it, and what to do."""
+    inside, verdict = served.inside, served.verdict
     share, low, high = (f"{100 * value:.1f} %" for value in (inside.value, inside.low, inside.high))
+    role = "the champion" if verdict.promoted else "the candidate; the champion stays"
     return (
-        f"Registered as bat-pricer version {version}, the champion; {share} [{low}, {high}] of the "
-        f"test prices lie in its {intervals.COVERAGE:.0%} interval. See runs: mlflow ui. "
+        f"Registered as bat-pricer version {served.version}, {role}: {verdict.reason}. "
+        f"{share} [{low}, {high}] of the test prices lie in its {served.coverage:.0%} interval. "
+        "See runs: mlflow ui. "
         "Serve it: mlflow models serve -m models:/bat-pricer@champion --env-manager local -p 5001"
     )
+
+
+def promotion_text(before: str | None, now: str, standings: Sequence[Mapping[str, str]]) -> str:
+    """Say which version is served now, which was, and who is what in the registry."""
+    lines = [list(standings[0]), *(list(each.values()) for each in standings)]
+    was = f"version {before} was" if before else "there was none"
+    return f"Champion is version {now} ({was}).\n\n{plain_table(lines)}"
+
+
+def promotion_records(
+    before: str | None, now: str, standings: Sequence[Mapping[str, str]]
+) -> Iterable[records.Record]:
+    """Keep the move on record, and who is what after it."""
+    yield records.Tags({"champion": now, "champion_before": before or "none"})
+    yield records.Table("registry.csv", list(standings))
+    yield records.Note(f"```\n{promotion_text(before, now, standings)}\n```")
 
 
 def evaluation_records(

@@ -17,11 +17,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 
-from bat import encoder, records
+from bat import encoder, records, units
 from bat.cli import InputError
 
 REGISTERED_MODEL = "bat-pricer"
-CHAMPION = "champion"
+CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
+COMPARED = "compared."  # begins the names of the registry's tags that count comparisons
 DIGEST_LETTERS = 36  # of a dataset input; MLflow's own limit
 SERVING_FILE = Path(__file__).with_name("serving.py")
 REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
@@ -67,7 +68,7 @@ class MlflowTracker:
             yield MlflowTracker(run.info.run_id)
 
     def register(self, pricer: Path, tags: Mapping[str, str], description: str) -> str:
-        """Log the pair as one pyfunc and give its new version the alias ``champion``."""
+        """Log the pair as one pyfunc and give its new version the alias ``candidate``."""
         with _calm():
             logged = mlflow.pyfunc.log_model(
                 name="pricer",
@@ -80,8 +81,97 @@ class MlflowTracker:
             version = mlflow.register_model(logged.model_uri, REGISTERED_MODEL, tags=dict(tags))
         client = mlflow.MlflowClient()
         client.update_model_version(REGISTERED_MODEL, version.version, description)
-        client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION, version.version)
+        client.set_registered_model_alias(REGISTERED_MODEL, CANDIDATE, version.version)
         return str(version.version)
+
+    def champion(self) -> records.Standing | None:
+        """Fetch the pair that is served now, if there is one."""
+        version = _aliased(CHAMPION)
+        if version is None:
+            return None
+        tags = mlflow.MlflowClient().get_model_version(REGISTERED_MODEL, version).tags
+        encoder_folder = Path(resolve(f"models:/{REGISTERED_MODEL}/{version}"))
+        return records.Standing(version, encoder_folder.parent, tags)
+
+    def promote(self, version: str, *, instead_of: str | None) -> bool:
+        """Serve a version; False where the champion is no longer the one it was compared with."""
+        with units.lock("registry"):
+            if _aliased(CHAMPION) != instead_of:
+                return False
+            _crown(version)
+            return True
+
+    def compared(self, rows: str) -> int:
+        """Count one more comparison on the test rows of that digest; return those before."""
+        client, name = mlflow.MlflowClient(), f"{COMPARED}{rows[:DIGEST_LETTERS]}"
+        with units.lock("registry"):
+            before = int(client.get_registered_model(REGISTERED_MODEL).tags.get(name, 0))
+            client.set_registered_model_tag(REGISTERED_MODEL, name, str(before + 1))
+        return before
+
+
+def _aliased(alias: str) -> str | None:
+    """Find the version that has an alias now."""
+    client = mlflow.MlflowClient()
+    found = client.search_registered_models(f"name = '{REGISTERED_MODEL}'")
+    aliases = client.get_registered_model(REGISTERED_MODEL).aliases if found else {}
+    return str(aliases[alias]) if alias in aliases else None
+
+
+def _crown(version: str) -> None:
+    """Give a version the alias ``champion``, and the one that had it ``previous``."""
+    client, before = mlflow.MlflowClient(), _aliased(CHAMPION)
+    if before == version:
+        return
+    if before:
+        client.set_registered_model_alias(REGISTERED_MODEL, PREVIOUS, before)
+    client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION, version)
+
+
+def serve_version(asked: str) -> tuple[str | None, str]:
+    """Make a version the champion, whatever any comparison says: roll back, or forward.
+
+    Args:
+        asked: a version's number, or an alias: ``previous``, ``candidate``.
+
+    Returns:
+        The champion before, and the one now.
+
+    Raises:
+        InputError: the registry has no such version.
+    """
+    with units.lock("registry"):
+        before = _aliased(CHAMPION)
+        version = asked if asked.isdigit() else _aliased(asked)
+        try:
+            if version is None:
+                raise MlflowException(f"no version has the alias {asked!r}")
+            mlflow.MlflowClient().get_model_version(REGISTERED_MODEL, version)
+        except MlflowException as error:
+            raise _not_there(
+                f"version {asked!r} of {REGISTERED_MODEL}",
+                error,
+                "a version's number, previous or candidate",
+            ) from error
+        _crown(version)
+    return before, version
+
+
+def standings() -> list[dict[str, str]]:
+    """List who is who in the registry, a line for each version, the newest first."""
+    client = mlflow.MlflowClient()
+    aliases: dict[str, list[str]] = {}
+    for alias, version in client.get_registered_model(REGISTERED_MODEL).aliases.items():
+        aliases.setdefault(str(version), []).append(alias)
+    found = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    return [
+        {
+            "version": str(each.version),
+            "aliases": ", ".join(sorted(aliases.get(str(each.version), []))),
+            **{name: each.tags.get(name, "") for name in ("arm", "corpus", "mae", "study")},
+        }
+        for each in sorted(found, key=lambda each: -int(each.version))
+    ]
 
 
 @contextlib.contextmanager

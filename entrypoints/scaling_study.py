@@ -17,8 +17,9 @@ class StudyConfig(cli.DataConfig):
     sizes: str = option(
         "0,0.25,0.5,1.0", "documents to tune on: shares up to 1, counts; 0: factory"
     )
-    seeds: int = option(1, "how many seeds; each repeats tuning and search")
-    seed: int = option(0, "the first seed: of order, masks and search, never of the parts")
+    seeds: str = option(
+        "0", "seeds with commas between, of order, masks and search; each repeats the study"
+    )
     trials: int = option(30, "settings that Optuna tries for each encoder")
     recipe: str = option(
         "plain",
@@ -36,18 +37,23 @@ class StudyConfig(cli.DataConfig):
     stop_when_enough: bool = option(
         False, "leave out larger sizes once, by validation, they cannot change the answer"
     )
+    promote: str = option(
+        "if_better",
+        "which pair is served: if_better than the champion on rows new to both (if_better:0.02 "
+        "for an error lower by at least 2 %), always the new one, or never",
+    )
     plan_only: bool = option(False, "print the plan and stop")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
         super().__post_init__()
-        cli.check_range("seeds", self.seeds, 1, 100)
-        cli.check_range("seed", self.seed, 0)
+        cli.whole_numbers("seeds", self.seeds)
         cli.check_range("trials", self.trials, 1, 1000)
         cli.check_range("margin", self.margin, 0.001, 0.999)
         cli.check_choice("schedule", self.schedule, ("one_pass", "independent"))
         cli.check_choice("finetune_on", self.finetune_on, ("train", "all"))
         cli.names("baselines", self.baselines, cli.BASELINES)
+        promotion(self.promote)
         passes = recipe_changes(self.recipe).get("passes", 1)
         if passes > 1 and self.schedule == "one_pass":
             raise cli.InputError(
@@ -71,6 +77,19 @@ def recipe_changes(recipe: str) -> dict[str, Any]:
     return changes
 
 
+def promotion(promote: str) -> tuple[str, float]:
+    """Read when a new pair is served, and by which share of the error it must be better.
+
+    Raises:
+        InputError: the word is none of the three, or the share cannot be meant.
+    """
+    when, colon, share = promote.partition(":")
+    cli.check_choice("promote", when, ("always", "if_better", "never"))
+    margin = cli.settings("promote", f"{when}={share}", {"if_better": float}) if colon else {}
+    cli.check_range("promote", margin.get("if_better", 0.0), 0.0, 0.99)
+    return when, margin.get("if_better", 0.0)
+
+
 def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
     from bat import corpus, encoder, mlm, page, plan, records, report, study, tracking
@@ -78,7 +97,8 @@ def run(config: StudyConfig) -> None:
     loaded = study.load(config)
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
     prepared = study.prepare(loaded, base)
-    texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)
+    seeds = cli.whole_numbers("seeds", config.seeds)
+    texts = study.tuning_texts(prepared, seed=seeds[0], finetune_on=config.finetune_on)
     sizes = corpus.parse_sizes(config.sizes, len(texts))
     recipe = mlm.Recipe(**recipe_changes(config.recipe))
     with_baselines = cli.names("baselines", config.baselines, cli.BASELINES)
@@ -87,7 +107,7 @@ def run(config: StudyConfig) -> None:
         prepared,
         texts,
         sizes=sizes,
-        n_seeds=config.seeds,
+        n_seeds=len(seeds),
         trials=config.trials,
         recipe=recipe,
         schedule=config.schedule,
@@ -105,7 +125,7 @@ def run(config: StudyConfig) -> None:
             base,
             prepared,
             sizes=sizes,
-            seeds=range(config.seed, config.seed + config.seeds),
+            seeds=seeds,
             trials=config.trials,
             recipe=recipe,
             schedule=config.schedule,
@@ -118,8 +138,11 @@ def run(config: StudyConfig) -> None:
         for record in report.parent_records(outcome):
             tracker.log(record)
         tracker.log(records.Text("report.html", page.page(outcome, asdict(config))))
-        version, inside = study.register(outcome, best, prepared, tracker, study=tracker.run_id)
-    cli.say(f"{report.screen(outcome)}\n{report.registered(version, inside)}")
+        when, margin = promotion(config.promote)
+        served = study.register(
+            outcome, best, prepared, tracker, study=tracker.run_id, promote=when, margin=margin
+        )
+    cli.say(f"{report.screen(outcome)}\n{report.registered(served)}")
 
 
 if __name__ == "__main__":

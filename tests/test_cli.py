@@ -117,12 +117,12 @@ def test_a_launcher_starts_only_what_shares_its_work(monkeypatch, capsys):
 
 def test_a_mistake_in_the_shell_shows_no_traceback():
     done = subprocess.run(
-        [sys.executable, "-m", "entrypoints.scaling_study", "--seeds", "0"],
+        [sys.executable, "-m", "entrypoints.scaling_study", "--seeds", "0,x"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == cli.USER_ERROR
-    assert done.stderr.startswith("error: got seeds=0\n")
+    assert done.stderr.startswith("error: got 'x' in seeds='0,x'\n")
     assert "Traceback" not in done.stderr

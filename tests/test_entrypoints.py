@@ -15,7 +15,7 @@ import pytest
 
 from bat import baselines, corpus, encoder, mlm, pricer, scaling, search, study, tracking
 from bat.cli import InputError
-from entrypoints import evaluate, finetune, scaling_study
+from entrypoints import evaluate, finetune, promote, scaling_study
 from entrypoints import report as report_again
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +40,7 @@ def files(client, run_id, folder=""):
     return {item.path for item in client.list_artifacts(run_id, folder)}
 
 
-@pytest.fixture(params=["median,lengths,tfidf,ridge,static"])
+@pytest.fixture(params=["median,lengths,tfidf,ridge,static,supervised"])
 def studied(request, store, tiny_folder, lines):
     toy_study(tiny_folder, "auctions:500", baselines=request.param)
     runs = store.search_runs(["0"])
@@ -201,8 +201,37 @@ def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkey
     runs = store.search_runs(["0"], "run_name LIKE 'documents=256%'")
     assert len(runs) == 2
     assert runs[0].data.metrics["mae"] == runs[1].data.metrics["mae"]
-    champion = store.get_model_version_by_alias("bat-pricer", "champion")
-    assert str(champion.version) == "2"
+    # the same pair again is no better: it is the candidate, and the first one stays
+    version = {
+        alias: str(store.get_model_version_by_alias("bat-pricer", alias).version)
+        for alias in ("champion", "candidate")
+    }
+    assert version == {"champion": "1", "candidate": "2"}
+    assert (
+        "version 2, the candidate; the champion stays: its MAE minus the champion's is +0 ["
+        in (lines[-1])
+    )
+    toy_study(tiny_folder, sales, promote="always")
+    assert "version 3, the champion: promote=always; version 1 was" in lines[-1]
+    tags = store.get_registered_model("bat-pricer").tags
+    assert [n for name, n in tags.items() if name.startswith("compared.")] == ["1"]
+
+
+def test_a_champion_is_rolled_back_and_the_move_is_on_record(store, tiny_folder, sales, lines):
+    with pytest.raises(InputError, match="version 'previous' of bat-pricer, which the tracking"):
+        promote.run(promote.PromoteConfig())
+    for when in ("if_better", "always", "never"):
+        toy_study(tiny_folder, sales, sizes="0", baselines="none", promote=when)
+    promote.run(promote.PromoteConfig())
+    assert lines[-1].startswith("Champion is version 1 (version 2 was).")
+    run = store.search_runs(["0"], "run_name = 'promote'")[0]
+    assert (run.data.tags["champion_before"], run.data.tags["champion"]) == ("2", "1")
+    table = Path(store.download_artifacts(run.info.run_id, "registry.csv")).read_text()
+    assert [line.split(",")[0] for line in table.splitlines()[1:]] == ["3", "2", "1"]
+    promote.run(promote.PromoteConfig(version="candidate"))
+    assert lines[-1].startswith("Champion is version 3 (version 1 was).")
+    with pytest.raises(InputError, match="version '9' of bat-pricer"):
+        promote.run(promote.PromoteConfig(version="9"))
 
 
 def test_plan_only_leaves_nothing(store, tiny_folder, sales, lines):
@@ -212,7 +241,8 @@ def test_plan_only_leaves_nothing(store, tiny_folder, sales, lines):
 
 
 def test_several_seeds_and_independent_tunings(store, tiny_folder, sales, lines):
-    toy_study(tiny_folder, sales, seeds=2, schedule="independent", sizes="0,256", baselines="none")
+    sizes = {"sizes": "0,256", "baselines": "none"}
+    toy_study(tiny_folder, sales, seeds="0,1", schedule="independent", **sizes)
     names = {run.info.run_name for run in store.search_runs(["0"])} - {"scaling_study"}
     assert names == {f"documents={n} seed={s}" for n in (0, 256) for s in (0, 1)}
     assert "2 seeds: the intervals hold" in lines[-1]

@@ -51,9 +51,7 @@ def test_three_rows_can_vouch_for_half_and_not_for_more(fitted):
     assert few.most_coverage == few.usual_coverage == 0.5
     low, high = few.bounds(x[:3], trees.predict(x[:3]), 0.5)
     assert (low < high).all()
-    with pytest.raises(
-        ValueError, match=r"got coverage=0\.9; .* at most 0\.5000, for which 3"
-    ):
+    with pytest.raises(ValueError, match=r"got coverage=0\.9; .* at most 0\.5000, for which 3"):
         few.bounds(x, trees.predict(x), 0.9)
     with pytest.raises(ValueError, match="got 2 calibration rows; expected at least 3"):
         interval.calibrate(x, prices, law, trees, apart=(x[:2], prices[:2]), seed=0)

@@ -18,6 +18,7 @@ CONFIGS = {
     "finetune": ("finetune", "FinetuneConfig"),
     "evaluate": ("evaluate", "EvaluateConfig"),
     "report": ("report", "ReportConfig"),
+    "promote": ("promote", "PromoteConfig"),
 }
 KINDS = {str: "string", int: "float", float: "float", bool: "string"}  # MLflow knows no others
 
