@@ -286,7 +286,7 @@ def embed(
     Raises:
         ValueError: a text is empty (its index is named), or a row is not finite.
     """
-    _refuse_empty(texts)
+    refuse_empty(texts)
     distinct = list(dict.fromkeys(texts))
     rows = _cached(encoder, distinct, progress or (lambda done: None))
     if len(distinct) == len(texts):
@@ -301,7 +301,7 @@ def encode(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
     Raises:
         ValueError: a text is empty (its index is named).
     """
-    _refuse_empty(texts)
+    refuse_empty(texts)
     rows = np.empty((len(texts), encoder.dimension), np.float32)
     ids = tokenise(encoder, list(texts))
     for batch in batches([len(row) for row in ids]):
@@ -309,7 +309,12 @@ def encode(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
     return rows
 
 
-def _refuse_empty(texts: Sequence[str]) -> None:
+def refuse_empty(texts: Sequence[str]) -> None:
+    """Refuse texts without any word.
+
+    Raises:
+        ValueError: a text is empty (its index is named).
+    """
     for index, text in enumerate(texts):
         if not text.strip():
             raise ValueError(f"text {index} is empty")

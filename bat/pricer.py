@@ -27,6 +27,25 @@ class Priced(NamedTuple):
     price: Floats
     low: Floats
     high: Floats
+    truncated: npt.NDArray[np.bool_]  # the encoder has not read the end of the text
+
+
+@dataclass(eq=False)
+class _Request:
+    """Texts of one thread, and their embeddings once some thread has made them."""
+
+    texts: list[str]
+    rows: encoder.Embeddings | None = None
+    tokens: npt.NDArray[np.int64] | None = None  # of the whole texts
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """Requests that no thread has begun yet; ``door`` guards the list, ``turn`` the encoder."""
+
+    requests: list[_Request] = field(default_factory=list)
+    door: threading.Lock = field(default_factory=threading.Lock)
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True)
@@ -36,8 +55,7 @@ class Pricer:
     encoder: encoder.Encoder
     regressor: regressor.Regressor
     interval: interval.Calibrated
-    # A fast tokenizer keeps the last padding and cutting in itself, so threads take turns.
-    turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    waiting: _Waiting = field(default_factory=_Waiting, repr=False, compare=False)
 
     def predict(self, texts: Sequence[str], coverage: float | None = None) -> Priced:
         """Predict a price for each of n texts, in the unit of the training prices.
@@ -51,11 +69,41 @@ class Pricer:
             ValueError: a text is empty (its index is named), or the calibration rows cannot vouch
                 for the coverage.
         """
-        with self.turn:
-            embeddings = encoder.encode(self.encoder, texts)
+        encoder.refuse_empty(texts)
+        embeddings, tokens = self._read(texts)
         prices = self.regressor.predict(embeddings)
         coverage = self.interval.usual_coverage if coverage is None else coverage
-        return Priced(prices, *self.interval.bounds(embeddings, prices, coverage))
+        low, high = self.interval.bounds(embeddings, prices, coverage)
+        return Priced(prices, low, high, tokens > self.encoder.max_tokens)
+
+    def _read(self, texts: Sequence[str]) -> tuple[encoder.Embeddings, npt.NDArray[np.int64]]:
+        """Embed texts, and count their tokens, with those of all threads that wait right now.
+
+        One thread encodes at a time, since a fast tokenizer keeps the last padding and cutting in
+        itself. Whoever comes next takes everything that has gathered meanwhile: under load batches
+        grow by themselves, and a lone request waits for nothing.
+        """
+        mine = _Request(list(texts))
+        with self.waiting.door:
+            self.waiting.requests.append(mine)
+        with self.waiting.turn:
+            if mine.rows is None:
+                with self.waiting.door:
+                    together = self.waiting.requests[:]
+                    self.waiting.requests.clear()
+                if mine not in together:  # its batch failed in another thread: try alone
+                    together = [mine]
+                everything = [text for request in together for text in request.texts]
+                rows = encoder.encode(self.encoder, everything)
+                tokens = encoder.token_counts(self.encoder, everything)
+                ends = np.cumsum([len(request.texts) for request in together])[:-1]
+                for request, *found in zip(
+                    together, np.split(rows, ends), np.split(tokens, ends), strict=True
+                ):
+                    request.rows, request.tokens = found
+        assert mine.rows is not None
+        assert mine.tokens is not None
+        return mine.rows, mine.tokens
 
 
 def save(

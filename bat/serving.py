@@ -13,6 +13,11 @@ from mlflow.pyfunc import PythonModel
 
 from bat import pricer
 
+# What one request may hold. Two cores read 33 listings of 176 tokens a second (the default encoder),
+# so the largest request takes half a minute.
+MAX_TEXTS = 1_000
+MAX_CHARACTERS = 100_000  # a hundred times what the encoder reads: convention
+
 
 class PricerModel(PythonModel):  # type: ignore[misc]
     """Answers a column of texts with prices and the ends of their intervals."""
@@ -29,16 +34,23 @@ class PricerModel(PythonModel):  # type: ignore[misc]
         most = self.pricer.interval.most_coverage
         if coverage is not None and not 0 < coverage <= most:
             raise _refusal(f"coverage {coverage:g}", f"a share above 0 and at most {most:.4g}")
-        price, low, high = self.pricer.predict(texts, coverage)
-        return pd.DataFrame({"price": price, "price_low": low, "price_high": high})
+        found = self.pricer.predict(texts, coverage)
+        return pd.DataFrame(
+            {
+                "price": found.price,
+                "price_low": found.low,
+                "price_high": found.high,
+                "truncated": found.truncated,
+            }
+        )
 
 
 def checked_texts(rows: Any) -> list[str]:
     """Read the texts of a request, or refuse it with the number of the first bad row.
 
     Raises:
-        MlflowException: no column ``text``, no row, or a text that is missing, no string or empty;
-            the server turns it into a status 400 without a stack trace.
+        MlflowException: no column ``text``, no row or too many, or a text that is missing, no
+            string, empty or too long; the server answers with status 400 and no stack trace.
     """
     if isinstance(rows, pd.DataFrame):
         if "text" not in rows.columns:
@@ -47,6 +59,8 @@ def checked_texts(rows: Any) -> list[str]:
     texts = list(rows)
     if not texts:
         raise _refusal("no rows", "at least one text")
+    if len(texts) > MAX_TEXTS:
+        raise _refusal(f"{len(texts)} rows", f"at most {MAX_TEXTS} in a request")
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             missing = text is None or text != text  # the latter is NaN, pandas' other null
@@ -54,6 +68,10 @@ def checked_texts(rows: Any) -> list[str]:
             raise _refusal(f"row {number}: text is {kind}", "a string")
         if not text.strip():
             raise _refusal(f"row {number}: text is empty", "a string with words in it")
+        if len(text) > MAX_CHARACTERS:
+            raise _refusal(
+                f"row {number}: {len(text)} characters", f"at most {MAX_CHARACTERS} in a text"
+            )
     return texts
 
 

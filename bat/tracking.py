@@ -28,7 +28,12 @@ SERVING_FILE = Path(__file__).with_name("serving.py")
 REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
 TEXT_TO_PRICE = ModelSignature(
     Schema([ColSpec("string", "text")]),
-    Schema([ColSpec("double", name) for name in ("price", "price_low", "price_high")]),
+    Schema(
+        [
+            *(ColSpec("double", name) for name in ("price", "price_low", "price_high")),
+            ColSpec("boolean", "truncated"),
+        ]
+    ),
     ParamSchema([ParamSpec("coverage", "double", None)]),
 )
 

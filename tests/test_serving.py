@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from bat import interval, pricer, regressor, serving
+from bat import encoder, interval, pricer, regressor, serving
 
 
 def test_the_forms_of_a_request_give_the_same_texts():
@@ -28,6 +28,8 @@ def test_the_forms_of_a_request_give_the_same_texts():
         (pd.DataFrame({"text": [["fine"]]}), "row 0: text is list"),
         (pd.DataFrame({"words": ["fine"]}), "no column 'text'"),
         ([], "no rows"),
+        (["fine"] * 1_001, "1001 rows; expected at most 1000"),
+        (["fine", "long " * 20_001], "row 1: 100005 characters; expected at most 100000"),
     ],
 )
 def test_a_bad_request_is_the_callers_mistake(rows, message):
@@ -40,8 +42,6 @@ def test_a_bad_request_is_the_callers_mistake(rows, message):
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory, tiny_folder, tiny, texts):
     """A fitted pair, and its folder."""
-    from bat import encoder
-
     prices = np.array([1000.0 + 10 * len(text) for text in texts])
     embeddings = encoder.encode(tiny, texts)
     fitted = regressor.fit(embeddings, prices, regressor.Settings(), n_trees=20, seed=0)
@@ -54,13 +54,11 @@ def pair(tmp_path_factory, tiny_folder, tiny, texts):
         apart=(embeddings[500:], prices[500:]),
         seed=0,
     )
-    pricer.save(tiny_folder, fitted, calibrated, folder)
+    pricer.save(tiny_folder, fitted, calibrated, folder, seen=["b", "a", "b"])
     return pricer.Pricer(tiny, fitted, calibrated), folder
 
 
 def test_a_pricer_is_its_encoder_then_its_regressor_then_its_interval(pair, texts):
-    from bat import encoder
-
     made, folder = pair
     embeddings = encoder.encode(made.encoder, texts[:50])
     wanted = made.regressor.predict(embeddings)
@@ -69,6 +67,7 @@ def test_a_pricer_is_its_encoder_then_its_regressor_then_its_interval(pair, text
     np.testing.assert_array_equal(
         (found.low, found.high), made.interval.bounds(embeddings, wanted, 0.8)
     )
+    assert pricer.rows_seen(folder) == {"a", "b"}
     usual = made.predict(texts[:50])
     np.testing.assert_array_equal(usual.low, made.predict(texts[:50], 0.9).low)
 
@@ -84,10 +83,17 @@ def served(pair):
 def test_a_request_may_ask_for_a_coverage(served, pair, texts):
     rows = pd.DataFrame({"text": texts[:5]})
     narrow, usual = served.predict(None, rows, {"coverage": 0.5}), served.predict(None, rows)
-    assert list(usual) == ["price", "price_low", "price_high"]
+    assert list(usual) == ["price", "price_low", "price_high", "truncated"]
     assert (narrow.price == usual.price).all()
     assert (usual.price_low < narrow.price_low).all()
     assert (narrow.price_high < usual.price_high).all()
+
+
+def test_a_text_whose_end_is_not_read_is_flagged(served, pair, texts):
+    long = " ".join(texts[:3])
+    found = served.predict(None, pd.DataFrame({"text": [texts[0], long, f"{long} and more"]}))
+    assert found.truncated.tolist() == [False, True, True]
+    assert found.price[1] == pytest.approx(found.price[2], rel=1e-4)
 
 
 @pytest.mark.parametrize("coverage", [0.0, -1.0, 0.999, 2.0, float("nan")])
@@ -112,3 +118,56 @@ def test_threads_may_share_a_pricer(pair, texts):
     with ThreadPoolExecutor(6) as pool:
         chunks = list(pool.map(lambda at: made.predict(texts[at : at + 8]).price, range(0, 64, 8)))
     np.testing.assert_allclose(np.concatenate(chunks), wanted, rtol=1e-4)
+
+
+def test_requests_that_wait_are_encoded_together(pair, texts, monkeypatch):
+    """While one batch is encoded five more requests come; they share the next one."""
+    from threading import Event, Thread
+
+    made, _ = pair
+    wanted = made.predict(texts[:12]).price
+    sizes, begun, go_on = [], Event(), Event()
+
+    def slow(opened, together, real=encoder.encode):
+        sizes.append(len(together))
+        begun.set()
+        assert go_on.wait(30)
+        return real(opened, together)
+
+    monkeypatch.setattr(encoder, "encode", slow)
+    found = {}
+
+    def ask(number):
+        found[number] = made.predict(texts[2 * number : 2 * number + 2]).price
+
+    threads = [Thread(target=ask, args=(number,)) for number in range(6)]
+    threads[0].start()
+    assert begun.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(made.waiting.requests) < 5:
+        pass
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert sizes == [2, 10]
+    np.testing.assert_allclose(np.concatenate([found[n] for n in range(6)]), wanted, rtol=1e-4)
+
+
+def test_a_batch_that_fails_does_so_for_nobody_else(pair, texts, monkeypatch):
+    made, _ = pair
+    wanted = made.predict([texts[0]]).price
+    waiting = pricer._Request([texts[0]])
+    made.waiting.requests.append(waiting)  # of a thread that has not had its turn
+
+    def failing(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(encoder, "encode", failing)
+        with pytest.raises(MemoryError):
+            made.predict([texts[1]])
+    monkeypatch.setattr(pricer, "_Request", lambda own: waiting)
+    np.testing.assert_array_equal(made.predict([texts[0]]).price, wanted)
+    assert waiting.rows is not None
+    made.waiting.requests.clear()
