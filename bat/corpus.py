@@ -19,7 +19,7 @@ import re
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,6 +155,39 @@ def load(
     if medians is None:
         return corpus
     return dataclasses.replace(corpus, medians=medians[corpus.lines - 1])
+
+
+class Line(NamedTuple):
+    """One row of a source as it stands there."""
+
+    number: int
+    fields: dict[str, Any]  # all columns; none where the row itself cannot be read
+    text: str
+    reason: str  # why the text cannot be used; empty where it can
+
+
+def stream(data: str, *, text_column: str = "text") -> Iterator[Line]:
+    """Read the rows of a source one by one, all columns kept, nothing merged or left out.
+
+    Args:
+        data: as for ``load``.
+        text_column: of the texts; there need be no prices.
+
+    Raises:
+        InputError: the source cannot be read, or a file of columns lacks that of the texts.
+    """
+    columns = _Columns(text_column, "")
+    name, source, _ = _source(data, columns, everything=True)
+    for row in _whole(name, source):
+        if isinstance(row, Rejected):
+            yield Line(row.line, {}, "", f"{row.reason}: {row.excerpt}")
+            continue
+        number, fields = row
+        try:
+            _check_fields(fields, columns)
+            yield Line(number, fields, _text(fields[text_column]), "")
+        except _UnusableError as problem:
+            yield Line(number, fields, "", ": ".join(problem.args))
 
 
 def rows(corpus: Corpus, part: str) -> npt.NDArray[np.int64]:
@@ -323,21 +356,26 @@ def _check_settings(columns: _Columns, limit: int) -> None:
 
 
 def _source(
-    data: str, columns: _Columns
+    data: str, columns: _Columns, *, everything: bool = False
 ) -> tuple[str, Iterator[Row | Rejected], npt.NDArray[np.float64] | None]:
-    """Choose the reader of a source; also its name in reports, and the medians where it has any."""
+    """Choose the reader of a source; also its name in reports, and the medians where it has any.
+
+    Where columns are stored apart, only the named ones are read, unless ``everything`` is asked.
+    """
     if data.startswith("auctions:"):
         documents = list(auctions.documents(_auction_count(data)))
         fields = ({"text": document.text, "price": document.price} for document in documents)
         return data, enumerate(fields, 1), np.array([document.median for document in documents])
     if data.startswith("hf:"):
-        return data, _hub_rows(data, columns), None
+        return data, _hub_rows(data, columns, everything=everything), None
     path = Path(data).expanduser()
     _check_path(data, path)
     kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if kind == ".jsonl":
         return path.name, _json_rows(path), None
-    return path.name, (_csv_rows if kind == ".csv" else _parquet_rows)(path, columns), None
+    if kind == ".csv":
+        return path.name, _csv_rows(path, columns), None
+    return path.name, _parquet_rows(path, columns, everything=everything), None
 
 
 def _auction_count(data: str) -> int:
@@ -443,7 +481,7 @@ def _csv_rows(path: Path, columns: _Columns) -> Iterator[Row | Rejected]:
             yield Rejected(line, "wrong number of fields", found)
 
 
-def _parquet_rows(path: Path, columns: _Columns) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: _Columns, *, everything: bool) -> Iterator[Row]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -452,7 +490,7 @@ def _parquet_rows(path: Path, columns: _Columns) -> Iterator[Row]:
         packed = path.suffix == ".gz"  # a Parquet reader jumps about, which gzip cannot
         file = parquet.ParquetFile(pa.BufferReader(_unpacked(path)) if packed else path)
         _check_columns(path.name, columns, file.schema_arrow.names)
-        for batch in file.iter_batches(columns=list(columns.named())):
+        for batch in file.iter_batches(columns=None if everything else list(columns.named())):
             for fields in batch.to_pylist():
                 line += 1
                 yield line, fields
@@ -469,7 +507,7 @@ def _unpacked(path: Path) -> bytes:
         return stream.read()
 
 
-def _hub_rows(data: str, columns: _Columns) -> Iterator[Row]:
+def _hub_rows(data: str, columns: _Columns, *, everything: bool) -> Iterator[Row]:
     import datasets
 
     name = data.removeprefix("hf:")
@@ -482,7 +520,7 @@ def _hub_rows(data: str, columns: _Columns) -> Iterator[Row]:
             "check the name and the network, or download it and give the file",
         ) from None
     _check_columns(data, columns, table.column_names)
-    yield from enumerate(table.select_columns(list(columns.named())), 1)
+    yield from enumerate(table if everything else table.select_columns(list(columns.named())), 1)
 
 
 def _check_columns(name: str, columns: _Columns, found: Sequence[str]) -> None:
@@ -504,30 +542,41 @@ def _gather(
     """Check every row of a source: those to keep, those rejected, and how many there were."""
     documents: list[_Document] = []
     rejected: list[Rejected] = []
+    for row in _whole(name, source):
+        if isinstance(row, Rejected):
+            rejected.append(row)
+            continue
+        try:
+            documents.append(_document(*row, columns))
+        except _UnusableError as problem:
+            rejected.append(Rejected(row[0], *problem.args))
+    return documents, rejected, len(documents) + len(rejected)
+
+
+def _whole(name: str, source: Iterator[Row | Rejected]) -> Iterator[Row | Rejected]:
+    """Hand on the rows of a source, or say after how many of them it broke off."""
+    n_read = 0
     try:
         for row in source:
-            if isinstance(row, Rejected):
-                rejected.append(row)
-                continue
-            try:
-                documents.append(_document(*row, columns))
-            except _UnusableError as problem:
-                rejected.append(Rejected(row[0], *problem.args))
+            yield row
+            n_read += 1
     except (OSError, EOFError, zlib.error) as error:  # a bad gzip header is an OSError
-        n_read = len(documents) + len(rejected)
         raise InputError(
             f"{name}, unreadable after {n_read:,} rows ({error})",
             "a whole file, compressed with gzip where its name ends in .gz",
             "copy or download the file again",
         ) from None
-    return documents, rejected, len(documents) + len(rejected)
 
 
-def _document(line: int, fields: dict[str, Any], columns: _Columns) -> _Document:
+def _check_fields(fields: Mapping[str, Any], columns: _Columns) -> None:
     for column, setting in columns.named().items():
         if column not in fields:
             reason = f"no field {column!r} (name another with {setting}=...)"
             raise _UnusableError(reason, _excerpt(f"fields: {', '.join(map(repr, fields))}"))
+
+
+def _document(line: int, fields: dict[str, Any], columns: _Columns) -> _Document:
+    _check_fields(fields, columns)
     text = _text(fields[columns.text])
     price = _price(fields[columns.price])
     key = text_key(text)

@@ -127,7 +127,7 @@ class Tracker(Protocol):
     def child(self, name: str) -> AbstractContextManager[Tracker]:
         """Open a run inside this one."""
 
-    def register(self, pricer: Path, tags: Mapping[str, str], description: str) -> str:
+    def register(self, folder: Path, tags: Mapping[str, str], description: str) -> str:
         """Log a saved pricer as a new version, the candidate, and return that version."""
 
     def champion(self) -> Standing | None:

@@ -13,8 +13,8 @@ from mlflow.pyfunc import PythonModel
 
 from bat import pricer
 
-# What one request may hold. Two cores read 33 listings of 176 tokens a second (the default encoder),
-# so the largest request takes half a minute.
+# What one request may hold. With the default encoder two cores read 33 listings of 176 tokens a
+# second, so the largest request takes half a minute.
 MAX_TEXTS = 1_000
 MAX_CHARACTERS = 100_000  # a hundred times what the encoder reads: convention
 

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 
-from bat import encoder, records, units
+from bat import encoder, pricer, records, units
 from bat.cli import InputError
 
 REGISTERED_MODEL = "bat-pricer"
@@ -72,13 +72,13 @@ class MlflowTracker:
         with mlflow.start_run(run_name=name, nested=True) as run:
             yield MlflowTracker(run.info.run_id)
 
-    def register(self, pricer: Path, tags: Mapping[str, str], description: str) -> str:
+    def register(self, folder: Path, tags: Mapping[str, str], description: str) -> str:
         """Log the pair as one pyfunc and give its new version the alias ``candidate``."""
         with _calm():
             logged = mlflow.pyfunc.log_model(
                 name="pricer",
                 python_model=str(SERVING_FILE),
-                artifacts={"pricer": str(pricer)},
+                artifacts={"pricer": str(folder)},
                 code_paths=[str(SERVING_FILE.parent)],
                 signature=TEXT_TO_PRICE,
                 pip_requirements=_requirements(),
@@ -262,6 +262,23 @@ def resolve(uri: str) -> str:
     if seen and seen.parent != folder:  # logged beside the encoder, as MLflow wants it
         shutil.copy(seen, folder)
     return str(folder)
+
+
+def pricer_folder(model: str) -> Path:
+    """Find the folder of a pair by its ``models:/`` address; a folder stays as it is.
+
+    Raises:
+        InputError: no pair is there.
+    """
+    top = Path(resolve(model))
+    folder = top if (top / pricer.REGRESSOR_FOLDER).is_dir() else top.parent
+    if not (folder / pricer.REGRESSOR_FOLDER).is_dir():
+        raise InputError(
+            f"model={model!r}, which holds no encoder and regressor",
+            f"a pair that a study registered, such as models:/{REGISTERED_MODEL}@{CHAMPION}",
+            "run a scaling_study first, or look the model up with `mlflow ui`",
+        )
+    return folder
 
 
 def _log_dataset(record: records.Dataset) -> None:

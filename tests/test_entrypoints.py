@@ -15,7 +15,7 @@ import pytest
 
 from bat import baselines, corpus, encoder, mlm, pricer, scaling, search, study, tracking
 from bat.cli import InputError
-from entrypoints import evaluate, finetune, promote, scaling_study
+from entrypoints import evaluate, finetune, promote, scaling_study, score
 from entrypoints import report as report_again
 
 ROOT = Path(__file__).parent.parent
@@ -232,6 +232,22 @@ def test_a_champion_is_rolled_back_and_the_move_is_on_record(store, tiny_folder,
     assert lines[-1].startswith("Champion is version 3 (version 1 was).")
     with pytest.raises(InputError, match="version '9' of bat-pricer"):
         promote.run(promote.PromoteConfig(version="9"))
+
+
+def test_a_file_is_priced_by_the_champion(store, tiny_folder, sales, lines, tmp_path):
+    output = tmp_path / "prices.csv"
+    with pytest.raises(InputError, match="which the tracking store does not have"):
+        score.run(score.ScoreConfig(data=str(sales), output=str(output)))
+    with pytest.raises(InputError, match="which holds no encoder and regressor"):
+        score.run(score.ScoreConfig(model=str(tmp_path), data=str(sales), output=str(output)))
+    toy_study(tiny_folder, sales, sizes="0", baselines="none")
+    score.run(score.ScoreConfig(data=str(sales), output=str(output)))
+    assert lines[-1].startswith(f"500 rows in {output}, 0 of them without a price")
+    found = pd.read_csv(output)
+    served = mlflow.pyfunc.load_model("models:/bat-pricer@champion").predict(found[["text"]])
+    np.testing.assert_allclose(found["predicted_high"], served["price_high"], rtol=1e-4)
+    run = store.search_runs(["0"], "run_name = 'score'")[0]
+    assert run.data.metrics == {"rows": 500.0, "rows_without_price": 0.0}
 
 
 def test_plan_only_leaves_nothing(store, tiny_folder, sales, lines):

@@ -11,7 +11,7 @@ LAYERS = [
     {"auctions", "encoder", "regressor"},
     {"corpus", "interval"},
     {"checks", "mlm", "search", "baselines", "pricer"},
-    {"outcome", "supervised", "champion"},
+    {"outcome", "supervised", "champion", "score"},
     {"study"},
     {"plan", "report", "tracking", "serving"},
     {"page"},

@@ -19,6 +19,7 @@ CONFIGS = {
     "evaluate": ("evaluate", "EvaluateConfig"),
     "report": ("report", "ReportConfig"),
     "promote": ("promote", "PromoteConfig"),
+    "score": ("score", "ScoreConfig"),
 }
 KINDS = {str: "string", int: "float", float: "float", bool: "string"}  # MLflow knows no others
 

@@ -1,0 +1,151 @@
+"""Prices for whole files: nothing lost, nothing moved, nothing done twice."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bat import encoder, interval, pricer, regressor, score
+from bat.cli import InputError
+
+ADDED = list(score.ADDED)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_folder, tiny, texts):
+    """A saved pair."""
+    prices = np.array([1000.0 + 10 * len(text) for text in texts])
+    embeddings = encoder.encode(tiny, texts)
+    fitted = regressor.fit(embeddings, prices, regressor.Settings(), n_trees=5, seed=0)
+    calibrated = interval.calibrate(
+        embeddings, prices, prices * 1.1, fitted, apart=(embeddings, prices), seed=0
+    )
+    pricer.save(tiny_folder, fitted, calibrated, tmp_path_factory.mktemp("pair") / "p", seen=())
+    return tmp_path_factory.getbasetemp() / "pair0" / "p"
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(score, "CHUNK", 4)
+
+
+def jsonl(path, rows):
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    return str(path)
+
+
+def test_order_columns_and_bad_rows_are_kept(folder, tmp_path, texts):
+    rows = [
+        {"id": 1, "text": texts[0], "price": 5},
+        {"id": 2, "text": ""},
+        "{broken",
+        {"id": 3, "text": texts[1], "tags": ["a", "b"]},
+        {"id": "four", "text": texts[2]},
+        {"id": 5, "words": "no text"},
+        {"id": 6, "text": " ".join(texts[:3])},
+    ]
+    output = tmp_path / "prices.jsonl"
+    done = score.score(folder, jsonl(tmp_path / "theirs.jsonl", rows), output)
+    assert done == score.Scored(rows=7, without=3)
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["id"] for row in found] == ["1", "2", None, "3", "four", "5", "6"]
+    assert list(found[0]) == ["id", "text", "price", "tags", "words", *ADDED]
+    assert [row["reason"] is None for row in found] == [True, False, False, True, True, False, True]
+    assert found[1]["reason"].startswith("text is empty")
+    assert found[2]["reason"].startswith("not valid JSON")
+    assert "no field 'text' (name another with text_column=...)" in found[5]["reason"]
+    assert found[3]["tags"] == ["a", "b"]
+    assert [row["truncated"] for row in found] == [False, None, None, False, False, None, True]
+    wanted = pricer.load(folder).predict([row["text"] for row in found if not row["reason"]])
+    for name, values in zip(ADDED[:3], wanted[:3], strict=True):
+        got = [row[name] for row in found if not row["reason"]]
+        np.testing.assert_allclose(got, values, rtol=1e-4)
+
+
+def test_numbers_of_two_kinds_become_one_and_csv_stays_text(folder, tmp_path, texts):
+    rows = [{"text": text, "size": 1 if i < 4 else 2.5} for i, text in enumerate(texts[:8])]
+    output = tmp_path / "prices.parquet"
+    score.score(folder, jsonl(tmp_path / "theirs.jsonl", rows), output)
+    assert pd.read_parquet(output)["size"].tolist() == [1.0] * 4 + [2.5] * 4
+    table = tmp_path / "theirs.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([["size", "text"], ["007", texts[0]], ["", texts[1]]])
+    score.score(folder, str(table), tmp_path / "prices.csv")
+    with (tmp_path / "prices.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["size"] for row in found] == ["007", ""]
+    assert list(found[0]) == ["size", "text", *ADDED]
+    assert float(found[0]["predicted_low"]) < float(found[0]["predicted_high"])
+
+
+def test_all_columns_of_a_parquet_file_keep_their_types(folder, tmp_path, texts):
+    times = pd.date_range("2024-05-01", periods=10, tz="UTC")
+    frame = pd.DataFrame({"sold": times, "text": texts[:10], "n": range(10)})
+    frame.to_parquet(tmp_path / "theirs.parquet")
+    score.score(folder, str(tmp_path / "theirs.parquet"), tmp_path / "prices.parquet")
+    found = pd.read_parquet(tmp_path / "prices.parquet")
+    assert (found["sold"] == frame["sold"]).all()
+    assert found["n"].tolist() == list(range(10))
+    assert found[ADDED[:3]].notna().all().all()
+
+
+def test_a_killed_run_goes_on_where_it_was(folder, tmp_path, texts, monkeypatch):
+    data = jsonl(tmp_path / "theirs.jsonl", [{"text": text} for text in texts[:10]])
+    whole = tmp_path / "whole.jsonl"
+    score.score(folder, data, whole)
+    priced, asked = score._priced, []
+
+    def dies(pair, chunk, coverage):
+        asked.append(len(chunk))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return priced(pair, chunk, coverage)
+
+    monkeypatch.setattr(score, "_priced", dies)
+    output = tmp_path / "prices.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        score.score(folder, data, output)
+    assert not output.exists()
+    told = []
+    score.score(folder, data, output, progress=told.append)
+    assert asked == [4, 4, 4, 2]  # the second chunk again, and the first one never
+    assert told == [4, 4, 2]
+    assert output.read_text() == whole.read_text()
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == [
+        "prices.jsonl",
+        "theirs.jsonl",
+        "whole.jsonl",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("prices.xlsx", r"a file ending in \.jsonl, \.csv, \.parquet"),
+        ("theirs.jsonl", "which exists"),
+        ("nowhere/prices.csv", "whose folder does not exist"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_any_work(
+    folder, tmp_path, texts, output, message
+):
+    data = jsonl(tmp_path / "theirs.jsonl", [{"text": texts[0]}])
+    with pytest.raises(InputError, match=message):
+        score.score(folder, data, tmp_path / output)
+
+
+def test_what_cannot_be_meant_is_refused(folder, tmp_path, texts):
+    data = jsonl(tmp_path / "theirs.jsonl", [{"text": texts[0], "predicted": 3}])
+    with pytest.raises(InputError, match="data with a column 'predicted'"):
+        score.score(folder, data, tmp_path / "prices.csv")
+    with pytest.raises(InputError, match=r"coverage=0\.9999"):
+        score.score(folder, data, tmp_path / "prices.csv", coverage=0.9999)
+
+
+def test_an_empty_file_gives_an_empty_table(folder, tmp_path):
+    (tmp_path / "none.csv").write_text("text,id\n")
+    done = score.score(folder, str(tmp_path / "none.csv"), tmp_path / "prices.csv")
+    assert done == score.Scored(0, 0)
+    assert (tmp_path / "prices.csv").read_text().split() == [",".join(ADDED)]
