@@ -1,14 +1,17 @@
-"""Who is served: a new pair must beat the champion on test rows that neither has seen."""
+"""Who is served: the best pair is registered, and must beat the champion on rows new to both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from bat import metrics
+from bat import corpus, encoder, interval, metrics, outcome, pricer, records, units
+from bat.outcome import Outcome
+from bat.study import Arm, Prepared
 
 MIN_ROWS = 100  # fewer than this, and an interval says little (convention)
 
@@ -22,6 +25,156 @@ class Verdict:
     promoted: bool
     reason: str
     gain: metrics.Interval | None = None  # new MAE minus the champion's, where it was measured
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What became of a study's best pair in the registry."""
+
+    version: str
+    verdict: Verdict
+    coverage: float  # of the interval that is served unless a request asks for another
+    inside: metrics.Interval  # share of the test prices in it
+
+
+def calibrate(arm: Arm, prepared: Prepared) -> tuple[interval.Calibrated, metrics.Interval]:
+    """Fit the interval that is served around an arm's prices.
+
+    Returns:
+        It, and the share of test prices that lie inside at its usual coverage.
+    """
+    prices, predictions = prepared.corpus.prices, arm.evaluation.predictions
+    train, test, apart = (prepared.rows(part) for part in ("train", "test", "calibration"))
+    embeddings = encoder.embed(encoder.open_encoder(str(arm.folder)), prepared.corpus.texts)
+    calibrated = interval.calibrate(
+        embeddings[train],
+        prices[train],
+        arm.evaluation.held_out,
+        arm.evaluation.fitted,
+        apart=(embeddings[apart], prices[apart]),
+        seed=arm.seed,
+    )
+    low, high = calibrated.bounds(embeddings[test], predictions[test], calibrated.usual_coverage)
+    return calibrated, metrics.share((low <= prices[test]) & (prices[test] <= high))
+
+
+def register(
+    found: Outcome,
+    arm: Arm,
+    prepared: Prepared,
+    tracker: records.Tracker,
+    *,
+    study: str,
+    promote: str,
+    margin: float,
+) -> Registered:
+    """Register the best pair with an interval around its prices, and serve it where that is wanted.
+
+    Args:
+        found: by the study.
+        arm: the one that validation chose.
+        prepared: the corpus.
+        tracker: of the study's run.
+        study: its run id.
+        promote: ``always``, ``if_better`` or ``never``.
+        margin: share of the champion's error by which the new one must be better.
+    """
+    about = found.about
+    scores = next(row.scores for row in found.rows if row.documents == arm.documents)
+    calibrated, inside = calibrate(arm, prepared)
+    unit = units.key(encoder=str(arm.folder), study=study)
+    loaded, test = prepared.corpus, prepared.rows("test")
+    others = np.setdiff1d(np.arange(len(loaded.texts)), test)
+    seen = frozenset(corpus.row_digests([loaded.texts[row] for row in others]))
+    seen |= encoder.rows_seen(arm.folder) or frozenset()
+
+    def fill(top: Path) -> None:
+        pricer.save(arm.folder, arm.evaluation.fitted, calibrated, top / "pricer", seen=seen)
+
+    folder = units.build("pricers", unit, fill) / "pricer"
+    tags = {
+        "study": study,
+        "arm": outcome.arm_name(arm.documents, arm.seed),
+        "base_model": about.base,
+        "corpus": about.corpus,
+        "corpus_digest": about.digest,
+        "finetune_on": about.finetune_on,
+        "coverage": f"{calibrated.usual_coverage:.4g}",
+        **{
+            name: f"{s.value:.6g} [{s.low:.6g}, {s.high:.6g}]"
+            for name, s in {**scores, "inside_interval": inside}.items()
+        },
+    }
+    lines = "\n".join(f"- {name}: {value}" for name, value in tags.items())
+    version = tracker.register(
+        folder, tags, f"Encoder and regressor chosen by validation.\n\n{lines}"
+    )
+    verdict = _verdict(arm, prepared, tracker, version, seen, about.finetune_on, promote, margin)
+    tracker.log(records.Tags({"registered": version, "promotion": verdict.reason}))
+    return Registered(version, verdict, calibrated.usual_coverage, inside)
+
+
+def _verdict(
+    arm: Arm,
+    prepared: Prepared,
+    tracker: records.Tracker,
+    version: str,
+    seen: frozenset[str],
+    protocol: str,
+    promote: str,
+    margin: float,
+) -> Verdict:
+    """Decide whether a version is served, and see to it; again if the champion changes."""
+    while True:
+        present = tracker.champion()
+        if promote == "never":
+            return Verdict(False, "promote=never")
+        if present is None:
+            verdict = Verdict(True, "there was none before")
+        elif promote == "always":
+            verdict = Verdict(True, f"promote=always; version {present.version} was")
+        elif present.tags.get("finetune_on") != protocol:
+            told = f"version {present.version} was tuned on {present.tags.get('finetune_on')} texts"
+            return Verdict(False, f"{told}, this one on {protocol}: no fair comparison")
+        else:
+            verdict = _compared(arm, prepared, tracker, present, seen, margin)
+        if not verdict.promoted:
+            return verdict
+        if tracker.promote(version, instead_of=present.version if present else None):
+            return verdict
+
+
+def _compared(
+    arm: Arm,
+    prepared: Prepared,
+    tracker: records.Tracker,
+    present: records.Standing,
+    seen: frozenset[str],
+    margin: float,
+) -> Verdict:
+    """Compare with the champion on the test rows that are new to both."""
+    loaded, test = prepared.corpus, prepared.rows("test")
+    digests = corpus.row_digests([loaded.texts[row] for row in test])
+    try:  # the study is done and kept: a champion that is lost or damaged must not undo that
+        folder = tracker.fetch(present.version)
+        rows = test[common_rows(digests, seen, pricer.rows_seen(folder))]
+        pair = pricer.load(folder)
+    except (ValueError, OSError) as error:
+        told = f"version {present.version} does not open ({str(error).splitlines()[0]})"
+        return Verdict(False, f"{told}; promote=always would replace it")
+    if len(rows) < MIN_ROWS:
+        return too_few(len(rows))
+    predictions = pair.regressor.predict(
+        encoder.embed(pair.encoder, [loaded.texts[row] for row in rows])
+    )
+    before = tracker.compared(units.digest(sorted(digests)))
+    return judge(
+        loaded.prices[rows],
+        arm.evaluation.predictions[rows],
+        predictions,
+        margin=margin,
+        comparisons=before,
+    )
 
 
 def common_rows(digests: Sequence[str], *seen: frozenset[str]) -> npt.NDArray[np.int64]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bat import encoder, interval, regressor
+from bat.encoder import Embeddings
 
 ENCODER_FOLDER, REGRESSOR_FOLDER, INTERVAL_FOLDER = "encoder", "regressor", "interval"
 SEEN_FILE = "pair_rows_seen.json"  # of the encoder alone it is another file, inside its folder
@@ -32,11 +33,10 @@ class Priced(NamedTuple):
 
 @dataclass(eq=False)
 class _Request:
-    """Texts of one thread, and their embeddings once some thread has made them."""
+    """Texts of one thread, with embeddings and token counts once some thread has made them."""
 
     texts: list[str]
-    rows: encoder.Embeddings | None = None
-    tokens: npt.NDArray[np.int64] | None = None  # of the whole texts
+    read: tuple[Embeddings, npt.NDArray[np.int64]] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Pricer:
         low, high = self.interval.bounds(embeddings, prices, coverage)
         return Priced(prices, low, high, tokens > self.encoder.max_tokens)
 
-    def _read(self, texts: Sequence[str]) -> tuple[encoder.Embeddings, npt.NDArray[np.int64]]:
+    def _read(self, texts: Sequence[str]) -> tuple[Embeddings, npt.NDArray[np.int64]]:
         """Embed texts, and count their tokens, with those of all threads that wait right now.
 
         One thread encodes at a time, since a fast tokenizer keeps the last padding and cutting in
@@ -87,7 +87,7 @@ class Pricer:
         with self.waiting.door:
             self.waiting.requests.append(mine)
         with self.waiting.turn:
-            if mine.rows is None:
+            if mine.read is None:
                 with self.waiting.door:
                     together = self.waiting.requests[:]
                     self.waiting.requests.clear()
@@ -97,13 +97,11 @@ class Pricer:
                 rows = encoder.encode(self.encoder, everything)
                 tokens = encoder.token_counts(self.encoder, everything)
                 ends = np.cumsum([len(request.texts) for request in together])[:-1]
-                for request, *found in zip(
-                    together, np.split(rows, ends), np.split(tokens, ends), strict=True
-                ):
-                    request.rows, request.tokens = found
-        assert mine.rows is not None
-        assert mine.tokens is not None
-        return mine.rows, mine.tokens
+                parts = zip(np.split(rows, ends), np.split(tokens, ends), strict=True)
+                for request, part in zip(together, parts, strict=True):
+                    request.read = part
+        assert mine.read is not None
+        return mine.read
 
 
 def save(

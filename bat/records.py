@@ -114,7 +114,6 @@ class Standing:
     """The pair that is served now."""
 
     version: str
-    folder: Path  # of its pricer
     tags: Mapping[str, str]
 
 
@@ -131,7 +130,10 @@ class Tracker(Protocol):
         """Log a saved pricer as a new version, the candidate, and return that version."""
 
     def champion(self) -> Standing | None:
-        """Fetch the pair that is served now, if there is one."""
+        """Say which pair is served now, if there is one."""
+
+    def fetch(self, version: str) -> Path:
+        """Fetch the folder of a registered pair."""
 
     def promote(self, version: str, *, instead_of: str | None) -> bool:
         """Serve a version; False where the champion is no longer the one it was compared with."""

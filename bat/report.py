@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bat import baselines, metrics, records, scaling, study
+from bat.champion import Registered
 from bat.cli import InputError
 from bat.outcome import Floats, Outcome, Row
 
@@ -501,7 +502,7 @@ def screen(outcome: Outcome) -> str:
     )
 
 
-def registered(served: study.Registered) -> str:
+def registered(served: Registered) -> str:
     """Say what a study registered, whether it is served, how far to trust it, and what to do."""
     inside, verdict = served.inside, served.verdict
     share, low, high = (f"{100 * value:.1f} %" for value in (inside.value, inside.low, inside.high))

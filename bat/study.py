@@ -18,16 +18,12 @@ import numpy.typing as npt
 from bat import (
     auctions,
     baselines,
-    champion,
     checks,
     cli,
     corpus,
     encoder,
-    interval,
-    metrics,
     mlm,
     outcome,
-    pricer,
     records,
     regressor,
     scaling,
@@ -648,151 +644,6 @@ def _supervised(base: Encoder, prepared: Prepared, seed: int) -> Floats:
     )
     predictions: Floats = np.load(units.build("supervised", unit, fill) / "predictions.npy")
     return predictions
-
-
-def calibrate(arm: Arm, prepared: Prepared) -> tuple[interval.Calibrated, metrics.Interval]:
-    """Fit the interval that is served around an arm's prices.
-
-    Returns:
-        It, and the share of test prices that lie inside at its usual coverage.
-    """
-    prices, predictions = prepared.corpus.prices, arm.evaluation.predictions
-    train, test, apart = (prepared.rows(part) for part in ("train", "test", "calibration"))
-    embeddings = encoder.embed(encoder.open_encoder(str(arm.folder)), prepared.corpus.texts)
-    calibrated = interval.calibrate(
-        embeddings[train],
-        prices[train],
-        arm.evaluation.held_out,
-        arm.evaluation.fitted,
-        apart=(embeddings[apart], prices[apart]),
-        seed=arm.seed,
-    )
-    low, high = calibrated.bounds(embeddings[test], predictions[test], calibrated.usual_coverage)
-    return calibrated, metrics.share((low <= prices[test]) & (prices[test] <= high))
-
-
-@dataclass(frozen=True)
-class Registered:
-    """What became of a study's best pair in the registry."""
-
-    version: str
-    verdict: champion.Verdict
-    coverage: float  # of the interval that is served unless a request asks for another
-    inside: metrics.Interval  # share of the test prices in it
-
-
-def register(
-    found: Outcome,
-    arm: Arm,
-    prepared: Prepared,
-    tracker: records.Tracker,
-    *,
-    study: str,
-    promote: str,
-    margin: float,
-) -> Registered:
-    """Register the best pair with an interval around its prices, and serve it where that is wanted.
-
-    Args:
-        found: by the study.
-        arm: the one that validation chose.
-        prepared: the corpus.
-        tracker: of the study's run.
-        study: its run id.
-        promote: ``always``, ``if_better`` or ``never``.
-        margin: share of the champion's error by which the new one must be better.
-    """
-    about = found.about
-    scores = next(row.scores for row in found.rows if row.documents == arm.documents)
-    calibrated, inside = calibrate(arm, prepared)
-    unit = units.key(encoder=str(arm.folder), study=study)
-    loaded, test = prepared.corpus, prepared.rows("test")
-    others = np.setdiff1d(np.arange(len(loaded.texts)), test)
-    seen = frozenset(corpus.row_digests([loaded.texts[row] for row in others]))
-    seen |= encoder.rows_seen(arm.folder) or frozenset()
-
-    def fill(top: Path) -> None:
-        pricer.save(arm.folder, arm.evaluation.fitted, calibrated, top / "pricer", seen=seen)
-
-    folder = units.build("pricers", unit, fill) / "pricer"
-    tags = {
-        "study": study,
-        "arm": outcome.arm_name(arm.documents, arm.seed),
-        "base_model": about.base,
-        "corpus": about.corpus,
-        "corpus_digest": about.digest,
-        "finetune_on": about.finetune_on,
-        "coverage": f"{calibrated.usual_coverage:.4g}",
-        **{
-            name: f"{s.value:.6g} [{s.low:.6g}, {s.high:.6g}]"
-            for name, s in {**scores, "inside_interval": inside}.items()
-        },
-    }
-    lines = "\n".join(f"- {name}: {value}" for name, value in tags.items())
-    version = tracker.register(
-        folder, tags, f"Encoder and regressor chosen by validation.\n\n{lines}"
-    )
-    verdict = _verdict(arm, prepared, tracker, version, seen, about.finetune_on, promote, margin)
-    tracker.log(records.Tags({"registered": version, "promotion": verdict.reason}))
-    return Registered(version, verdict, calibrated.usual_coverage, inside)
-
-
-def _verdict(
-    arm: Arm,
-    prepared: Prepared,
-    tracker: records.Tracker,
-    version: str,
-    seen: frozenset[str],
-    protocol: str,
-    promote: str,
-    margin: float,
-) -> champion.Verdict:
-    """Decide whether a version is served, and see to it; again if the champion changes."""
-    while True:
-        present = tracker.champion()
-        if promote == "never":
-            return champion.Verdict(False, "promote=never")
-        if present is None:
-            verdict = champion.Verdict(True, "there was none before")
-        elif promote == "always":
-            verdict = champion.Verdict(True, f"promote=always; version {present.version} was")
-        elif present.tags.get("finetune_on") != protocol:
-            told = f"version {present.version} was tuned on {present.tags.get('finetune_on')} texts"
-            return champion.Verdict(False, f"{told}, this one on {protocol}: no fair comparison")
-        else:
-            verdict = _compared(arm, prepared, tracker, present, seen, margin)
-        if not verdict.promoted:
-            return verdict
-        if tracker.promote(version, instead_of=present.version if present else None):
-            return verdict
-
-
-def _compared(
-    arm: Arm,
-    prepared: Prepared,
-    tracker: records.Tracker,
-    present: records.Standing,
-    seen: frozenset[str],
-    margin: float,
-) -> champion.Verdict:
-    """Compare with the champion on the test rows that are new to both."""
-    loaded, test = prepared.corpus, prepared.rows("test")
-    digests = corpus.row_digests([loaded.texts[row] for row in test])
-    rows = test[champion.common_rows(digests, seen, pricer.rows_seen(present.folder))]
-    if len(rows) < champion.MIN_ROWS:
-        return champion.too_few(len(rows))
-    pair = pricer.load(present.folder)
-    predictions = pair.regressor.predict(
-        encoder.embed(pair.encoder, [loaded.texts[row] for row in rows])
-    )
-    before = tracker.compared(units.digest(sorted(digests)))
-    return champion.judge(
-        loaded.prices[rows],
-        arm.evaluation.predictions[rows],
-        predictions,
-        margin=margin,
-        comparisons=before,
-    )
 
 
 def tuning_records(tuned: TunedFolder, prepared: Prepared) -> Iterable[records.Record]:

@@ -70,7 +70,8 @@ def predict(
     with torch.no_grad():
         rows = torch.from_numpy(encoder.encode(tuned, texts))
         outputs = head(rows.to(encoder.device())).squeeze(1).cpu().numpy().astype(np.float64)
-    return np.exp(np.clip(outputs * scale + centre, logs.min(), logs.max()))
+    predicted: Floats = np.exp(np.clip(outputs * scale + centre, logs.min(), logs.max()))
+    return predicted
 
 
 def _probe(rows: encoder.Embeddings, targets: torch.Tensor) -> torch.nn.Linear:

@@ -90,13 +90,16 @@ class MlflowTracker:
         return str(version.version)
 
     def champion(self) -> records.Standing | None:
-        """Fetch the pair that is served now, if there is one."""
+        """Say which pair is served now, if there is one."""
         version = _aliased(CHAMPION)
         if version is None:
             return None
         tags = mlflow.MlflowClient().get_model_version(REGISTERED_MODEL, version).tags
-        encoder_folder = Path(resolve(f"models:/{REGISTERED_MODEL}/{version}"))
-        return records.Standing(version, encoder_folder.parent, tags)
+        return records.Standing(version, tags)
+
+    def fetch(self, version: str) -> Path:
+        """Fetch the folder of a registered pair."""
+        return pricer_folder(f"models:/{REGISTERED_MODEL}/{version}")
 
     def promote(self, version: str, *, instead_of: str | None) -> bool:
         """Serve a version; False where the champion is no longer the one it was compared with."""

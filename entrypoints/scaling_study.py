@@ -92,7 +92,7 @@ def promotion(promote: str) -> tuple[str, float]:
 
 def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
-    from bat import corpus, encoder, mlm, page, plan, records, report, study, tracking
+    from bat import champion, corpus, encoder, mlm, page, plan, records, report, study, tracking
 
     loaded = study.load(config)
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
@@ -139,7 +139,7 @@ def run(config: StudyConfig) -> None:
             tracker.log(record)
         tracker.log(records.Text("report.html", page.page(outcome, asdict(config))))
         when, margin = promotion(config.promote)
-        served = study.register(
+        served = champion.register(
             outcome, best, prepared, tracker, study=tracker.run_id, promote=when, margin=margin
         )
     cli.say(f"{report.screen(outcome)}\n{report.registered(served)}")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bat import champion, study
+from bat import champion
 
 
 def rows(n=200, seed=0):
@@ -56,8 +56,8 @@ def test_a_champion_that_changed_meanwhile_is_compared_again(monkeypatch):
             present[0] = SimpleNamespace(version="2", tags={"finetune_on": "train"})
             return False
 
-    monkeypatch.setattr(study, "_compared", lambda *_: champion.Verdict(True, "better"))
-    decided = study._verdict(
+    monkeypatch.setattr(champion, "_compared", lambda *_: champion.Verdict(True, "better"))
+    decided = champion._verdict(
         None, None, Racing(), "3", frozenset(), "train", promote="if_better", margin=0.0
     )
     assert decided.promoted
@@ -72,7 +72,7 @@ def test_what_is_not_compared_is_not_promoted(promote, protocol, reason):
     tracker = SimpleNamespace(
         champion=lambda: SimpleNamespace(version="1", tags={"finetune_on": "train"})
     )
-    found = study._verdict(
+    found = champion._verdict(
         None, None, tracker, "2", frozenset(), protocol, promote=promote, margin=0.0
     )
     assert not found.promoted

@@ -11,8 +11,9 @@ LAYERS = [
     {"auctions", "encoder", "regressor"},
     {"corpus", "interval"},
     {"checks", "mlm", "search", "baselines", "pricer"},
-    {"outcome", "supervised", "champion", "score"},
+    {"outcome", "supervised", "score"},
     {"study"},
+    {"champion"},
     {"plan", "report", "tracking", "serving"},
     {"page"},
 ]

@@ -169,5 +169,5 @@ def test_a_batch_that_fails_does_so_for_nobody_else(pair, texts, monkeypatch):
             made.predict([texts[1]])
     monkeypatch.setattr(pricer, "_Request", lambda own: waiting)
     np.testing.assert_array_equal(made.predict([texts[0]]).price, wanted)
-    assert waiting.rows is not None
+    assert waiting.read is not None
     made.waiting.requests.clear()
