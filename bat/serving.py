@@ -63,8 +63,9 @@ def checked_texts(rows: Any) -> list[str]:
         raise _refusal(f"{len(texts)} rows", f"at most {MAX_TEXTS} in a request")
     for number, text in enumerate(texts):
         if not isinstance(text, str):
-            missing = text is None or text != text  # the latter is NaN, pandas' other null
-            kind = "null" if missing else type(text).__name__
+            # NaN is pandas' other null; an array would compare item by item.
+            is_null = text is None or text is pd.NA or (isinstance(text, float) and text != text)
+            kind = "null" if is_null else type(text).__name__
             raise _refusal(f"row {number}: text is {kind}", "a string")
         if not text.strip():
             raise _refusal(f"row {number}: text is empty", "a string with words in it")
@@ -75,8 +76,21 @@ def checked_texts(rows: Any) -> list[str]:
     return texts
 
 
+class _RefusalError(MlflowException):  # type: ignore[misc]
+    """A refusal whose words stay ours: MLflow's server would put the request before them."""
+
+    @property
+    def message(self) -> str:
+        """What the client is told."""
+        return self._said
+
+    @message.setter
+    def message(self, text: str) -> None:
+        self._said = getattr(self, "_said", text)
+
+
 def _refusal(got: str, expected: str) -> MlflowException:
-    return MlflowException(f"got {got}; expected {expected}", error_code=INVALID_PARAMETER_VALUE)
+    return _RefusalError(f"got {got}; expected {expected}", error_code=INVALID_PARAMETER_VALUE)
 
 
 mlflow.models.set_model(PricerModel())

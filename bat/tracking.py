@@ -15,7 +15,7 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema
 
 from bat import encoder, pricer, records, units
 from bat.cli import InputError
@@ -27,7 +27,7 @@ DIGEST_LETTERS = 36  # of a dataset input; MLflow's own limit
 SERVING_FILE = Path(__file__).with_name("serving.py")
 REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
 TEXT_TO_PRICE = ModelSignature(
-    Schema([ColSpec("string", "text")]),
+    Schema([ColSpec(AnyType(), "text")]),  # as string MLflow would turn null into the word None
     Schema(
         [
             *(ColSpec("double", name) for name in ("price", "price_low", "price_high")),

@@ -14,14 +14,17 @@ part. All steps are kept under ``BAT_HOME``: a killed run goes on, and two runs 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import dataclasses
+import functools
 import json
 import math
 import os
 import re
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +45,7 @@ CONFIRM = CORPORA | {"airbnb-10k": "airbnb-60k.jsonl.gz", "auctions": "auctions:
 CONFIRM_ROWS = 10_000
 TOY = {"a": "auctions:300", "b": "auctions:320"}
 RUNGS = (3_150, 4_700, 6_300)  # rows; some 2,000, 3,000 and 4,000 of them are tuned on
-TREES = 300
+TREES, TOY_TREES = 300, 10
 FOLDS = 4
 HELD_OUT = 200
 LAYER = re.compile(r"\.layers?\.(\d+)\.")
@@ -58,6 +61,8 @@ class Variation:
     layer_decay: float = 1.0  # of the rate, for each layer further from the top
     anchor: float = 0.0  # weight of the distance between pooled texts and the factory's
     warmup: int = mlm.WARMUP_STEPS
+    alone: bool = False  # a text a row, as when it is embedded, instead of rows that are full
+    pool: float = 0.0  # share of a row's mean vector that is added to what predicts its masks
 
 
 FIELD = {
@@ -77,6 +82,14 @@ FIELD = {
     "anchor 3": Variation(anchor=3.0),
     "anchor 30": Variation(anchor=30.0),
     "3 passes": Variation({"passes": 3}),
+    # As many tokens a step as 8 full rows have.
+    "text a row": Variation({"blocks_a_step": 32, "micro_blocks": 16}, alone=True),
+    "text a row, pooled": Variation(
+        {"blocks_a_step": 32, "micro_blocks": 16}, alone=True, pool=1.0
+    ),
+    "text a row, pooled, mask 0.4": Variation(
+        {"blocks_a_step": 32, "micro_blocks": 16, "mask_share": 0.4}, alone=True, pool=1.0
+    ),
 }
 # Shares of the tuned weights (the rest is the factory's), whether scaled to length 1 (as the
 # encoder does), and whether the factory's features stand beside them.
@@ -87,6 +100,11 @@ FEATURES = {
     "factory + tuned": (1.0, True, True),
     "factory + halfway": (0.5, True, True),
 }
+
+
+def trees() -> int:
+    """Count the trees of the fixed regressor."""
+    return TOY_TREES if "--toy" in sys.argv else TREES
 
 
 @dataclass(frozen=True)
@@ -117,8 +135,12 @@ def _scale(name: str, layers: int, variation: Variation) -> float:
 
 def _vary(variation: Variation) -> Any:
     """Change how ``mlm`` tunes; returns what undoes it."""
-    kept = {name: getattr(mlm, name) for name in ("_start", "summed_loss", "WARMUP_STEPS")}
+    changed = ("_start", "summed_loss", "WARMUP_STEPS", "pack", "_batch", "_only_rows")
+    kept = {name: getattr(mlm, name) for name in changed}
     mlm.WARMUP_STEPS = variation.warmup
+    if variation.alone:
+        mlm.pack = _pack_alone
+        mlm._batch = functools.partial(_trimmed, kept["_batch"])
 
     def start(*arguments: Any) -> Any:
         run, lacking = kept["_start"](*arguments)
@@ -128,15 +150,60 @@ def _vary(variation: Variation) -> Any:
             {"params": [parameter], "scale": _scale(name, layers, variation)}
             for name, parameter in run.model.named_parameters()
         ]
-        run.optimizer = _Scaled(groups, lr=rate, weight_decay=0.0)
+        if (variation.layers, variation.layer_decay) != ("all", 1.0):
+            run.optimizer = _Scaled(groups, lr=rate, weight_decay=0.0, fused=True)
+        if variation.pool:
+            mlm._only_rows = functools.partial(_pooled_rows, variation.pool)
         if variation.anchor:
             factory = copy.deepcopy(run.model.base_model)
             mlm.summed_loss = _anchored(kept["summed_loss"], factory, variation.anchor)
         return run, lacking
 
-    if (variation.layers, variation.layer_decay, variation.anchor) != ("all", 1.0, 0.0):
-        mlm._start = start
+    mlm._start = start
     return lambda: [setattr(mlm, name, value) for name, value in kept.items()]
+
+
+def _pack_alone(
+    opened: Encoder, texts: Sequence[str], sizes: Sequence[int], *, whole_words: bool = False
+) -> mlm.Blocks:
+    """Lay one text in each row, cut at the encoder's length, instead of filling rows."""
+    used = list(texts[: sizes[-1]])
+    ids = encoder.tokenise(opened, used)
+    tokens = np.full((len(ids), max(map(len, ids))), opened.model.tokenizer.pad_token_id, np.int32)
+    for row, each in enumerate(ids):
+        tokens[row, : len(each)] = each
+    counts = np.cumsum([len(each) for each in ids])
+    return mlm.Blocks(
+        tokens, None, tuple(sizes), tuple(int(counts[size - 1]) for size in sizes),
+        min(mlm.HEAD_DOCUMENTS, sizes[0]),
+    )  # fmt: skip
+
+
+def _trimmed(plain: Any, made: Sequence[mlm.Masked], tokenizer: Any) -> dict[str, torch.Tensor]:
+    """Leave out the columns in which all rows of a batch are padding."""
+    width = max(int(np.flatnonzero(row != tokenizer.pad_token_id)[-1]) + 1 for row, _, _ in made)
+    return plain([(row[:width], places, labels) for row, places, labels in made], tokenizer)
+
+
+@contextlib.contextmanager
+def _pooled_rows(share: float, model: Any, rows: torch.Tensor) -> Iterator[None]:
+    """Let the head see masked positions with their row's mean vector added to each."""
+
+    def gather(module: Any, inputs: Any, options: Any, output: Any) -> Any:
+        hidden = output.last_hidden_state  # (b, t, h)
+        mask = options.get("attention_mask")
+        mask = torch.ones(hidden.shape[:2]) if mask is None else mask
+        weights = mask.to(hidden).unsqueeze(-1)
+        mean = (hidden * weights).sum(1) / weights.sum(1)  # (b, h)
+        flat = hidden.reshape(-1, hidden.shape[-1])[rows]
+        output.last_hidden_state = (flat + share * mean[rows // hidden.shape[1]]).unsqueeze(0)
+        return output
+
+    handle = model.base_model.register_forward_hook(gather, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _anchored(plain: Any, factory: Any, weight: float) -> Any:
@@ -245,7 +312,7 @@ def judge(rows: np.ndarray, loaded: Corpus) -> Judged:
 
     def predicted(learn: np.ndarray, ask: np.ndarray) -> dict[str, np.ndarray]:
         fitted = regressor.fit(
-            rows[learn], loaded.prices[learn], regressor.Settings(), n_trees=TREES, seed=0
+            rows[learn], loaded.prices[learn], regressor.Settings(), n_trees=trees(), seed=0
         )
         ridge = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
         ridge.fit(rows[learn], np.log(loaded.prices[learn]))
@@ -333,7 +400,10 @@ def tell(
 ) -> None:
     """Print one comparison, and log it as a child run."""
     for model, gains in told.items():
-        line = ", ".join(f"{key} {gains[key]}" for key in ("r2_log", "mae"))
+        line = ", ".join(
+            f"{key} {gains[key].value:+.4g} [{gains[key].low:+.4g}, {gains[key].high:+.4g}]"
+            for key in ("r2_log", "mae")
+        )
         print(f"{where}, {name}, seed {seed}, {model}, minus factory: {line}", flush=True)
     with tracker.child(f"{where}: {name}") as child:
         child.log(records.Params({"recipe": name, "corpus": where, "rung": rung, "seed": seed}))
@@ -384,8 +454,12 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.toy:
         mlm.MIN_STEPS = mlm.HEAD_STEPS = 2
-        for name in [name for name in FIELD if name not in ("plain", "upper half", "anchor 3")]:
-            del FIELD[name]
+        for known, kept in (
+            (FIELD, ("plain", "text a row, pooled")),
+            (FEATURES, ("tuned", "halfway")),
+        ):
+            for name in set(known) - set(kept):
+                del known[name]
     elif "BAT_CORPORA" not in os.environ:
         print("recipe: skipped, set BAT_CORPORA to a folder with bat-10k, wine-5k and airbnb-60k")
         return

@@ -1,10 +1,13 @@
 """What a request may hold, and what it is told otherwise."""
 
+import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies
 from mlflow.exceptions import MlflowException
 
 from bat import encoder, interval, pricer, regressor, serving
@@ -118,6 +121,92 @@ def test_threads_may_share_a_pricer(pair, texts):
     with ThreadPoolExecutor(6) as pool:
         chunks = list(pool.map(lambda at: made.predict(texts[at : at + 8]).price, range(0, 64, 8)))
     np.testing.assert_allclose(np.concatenate(chunks), wanted, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def answer(pair, tmp_path_factory):
+    """Ask as MLflow's server asks: status, message, and whether our own code was reached."""
+    import mlflow
+    from mlflow.pyfunc import scoring_server
+
+    from bat import tracking
+
+    saved = tmp_path_factory.mktemp("saved") / "model"
+    with tracking._calm():
+        mlflow.pyfunc.save_model(
+            saved,
+            python_model=str(tracking.SERVING_FILE),
+            artifacts={"pricer": str(pair[1])},
+            signature=tracking.TEXT_TO_PRICE,
+            pip_requirements=[],
+        )
+        model = mlflow.pyfunc.load_model(str(saved))
+    inner, reached = type(model.unwrap_python_model()), []
+    real = inner.predict
+
+    def noted(self, context, model_input, params=None):
+        reached.append(True)
+        return real(self, context, model_input, params)
+
+    inner.predict = noted
+
+    def ask(body, kind="application/json"):
+        reached.clear()
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        try:
+            with tracking._calm():
+                found = scoring_server.invocations(
+                    body, kind, model, model.metadata.get_input_schema()
+                )
+            return found.status, found.response, bool(reached)
+        except MlflowException as error:
+            return error.get_http_status_code(), error.serialize_as_json(), bool(reached)
+
+    yield ask
+    inner.predict = real
+
+
+VALUES = strategies.recursive(
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers(-(2**70), 2**70)
+    | strategies.floats()
+    | strategies.text(max_size=60),
+    lambda inner: (
+        strategies.lists(inner, max_size=4)
+        | strategies.dictionaries(strategies.sampled_from(["text", "x", ""]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+ROWS = strategies.lists(strategies.fixed_dictionaries({"text": VALUES}), max_size=4)
+FORMS = ("dataframe_records", "inputs", "instances")
+COVERAGES = strategies.sampled_from([{}, {"coverage": 0.8}]) | strategies.dictionaries(
+    strategies.sampled_from(["coverage", "x"]), VALUES, max_size=2
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(form=strategies.sampled_from(FORMS), rows=ROWS | VALUES, params=COVERAGES)
+def test_whatever_is_asked_gets_an_answer_or_a_short_refusal(answer, form, rows, params):
+    status, said, reached = answer({form: rows, "params": params})
+    assert status in (200, 400)
+    if status == 200:
+        texts = rows["text"] if isinstance(rows, dict) else [row["text"] for row in rows]
+        assert all(isinstance(text, str) for text in texts)
+        assert len(json.loads(said)["predictions"]) == len(texts)
+    elif reached:
+        message = json.loads(said)["message"]
+        assert re.fullmatch(r"got .{1,80}; expected .{1,80}", message), message
+        assert "stack_trace" not in said
+
+
+def test_a_refusal_does_not_repeat_the_request(answer):
+    secret = "four words nobody repeats"
+    status, said, reached = answer({"dataframe_records": [{"text": secret}, {"text": " "}]})
+    assert (status, reached) == (400, True)
+    assert json.loads(said)["message"] == (
+        "got row 1: text is empty; expected a string with words in it"
+    )
 
 
 def test_requests_that_wait_are_encoded_together(pair, texts, monkeypatch):
