@@ -1,0 +1,185 @@
+"""Requests a second of the served pair, against the same pair as a plain pyfunc, under load.
+
+python -m benchmarks.serve [--toy] [--seconds 20]      (needs wrk, for instance Debian's package)
+
+Both are served by ``mlflow models serve``, one after the other, and asked by 1, 8 and 32 clients
+for single texts and for batches of 32. The plain one embeds with ``SentenceTransformer.encode`` and
+predicts with the same trees, as its author would write it. First printed: what the encoder alone
+reaches in texts a second, one and six at a time. Last: the ratio for single texts of 32 clients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+
+from bat import auctions, encoder, pricer, tracking
+from benchmarks.score import CHAMPION, champion
+
+ROOT = Path(__file__).parents[1]
+STUDY, TOY_STUDY = "auctions:600", "auctions:300"
+TEXTS = 640
+CLIENTS, BATCHES = (1, 8, 32), (1, 32)
+READY_SECONDS = 120
+
+PLAIN = '''
+"""What someone would write who serves the same pair without us."""
+import mlflow
+import pandas as pd
+from pathlib import Path
+from sentence_transformers import SentenceTransformer
+from bat import regressor
+
+
+class Plain(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        folder = Path(context.artifacts["pricer"])
+        self.encoder = SentenceTransformer(str(folder / "encoder"), device="cpu")
+        self.regressor = regressor.load(folder / "regressor")
+
+    def predict(self, context, model_input, params=None):
+        rows = self.encoder.encode(list(model_input["text"]), show_progress_bar=False)
+        return pd.DataFrame({"price": self.regressor.predict(rows)})
+
+
+mlflow.models.set_model(Plain())
+'''
+
+# Each thread of wrk draws its bodies from one file, so that no two requests in a row are equal.
+LUA = """
+local bodies = {}
+for line in io.lines("%s") do bodies[#bodies + 1] = line end
+local at = math.random(#bodies)
+request = function()
+  at = at %% #bodies + 1
+  return wrk.format("POST", "/invocations", {["Content-Type"] = "application/json"}, bodies[at])
+end
+"""
+
+
+def bound(folder: Path, texts: list[str], at_once: int) -> float:
+    """Texts a second of the encoder alone, in this process."""
+    pair = pricer.load(folder)
+    encoder.encode(pair.encoder, texts[:8])
+    began = time.perf_counter()
+    for start in range(0, 120, at_once):
+        encoder.encode(pair.encoder, texts[start : start + at_once])
+    return 120 / (time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def served(model: str, folder: Path) -> Iterator[tuple[str, int]]:
+    """Serve a model while the block lasts; its address and process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model]
+    process = subprocess.Popen(
+        [*command, "--env-manager", "local", "-p", str(port)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(READY_SECONDS):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{address}/ping").read()
+                break
+            time.sleep(1)
+        yield address, process.pid
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait()
+
+
+def load(address: str, bodies: Path, clients: int, seconds: int) -> tuple[float, float, int]:
+    """Requests a second, median milliseconds and failed requests of one load."""
+    script = bodies.with_suffix(".lua")
+    script.write_text(LUA % bodies)
+    done = subprocess.run(
+        ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "--latency",
+         "-s", str(script), address],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done).group(1))
+    value, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", done).groups()
+    middle = float(value) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit]
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", done)
+    broken = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", done)))
+    return rate, middle, broken + int(failed.group(1) if failed else 0)
+
+
+def write_bodies(path: Path, texts: list[str], batch: int) -> Path:
+    """Write requests of a batch of texts, one a line."""
+    starts = range(0, len(texts) - batch + 1, batch)
+    rows = [[{"text": text} for text in texts[start : start + batch]] for start in starts]
+    path.write_text("\n".join(json.dumps({"dataframe_records": each}) for each in rows) + "\n")
+    return path
+
+
+def main() -> None:
+    """Serve both in turn, and print rates, median times and errors of each load."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--seconds", type=int, default=20)
+    asked = parser.parse_args()
+    if not shutil.which("wrk"):
+        print("serve: skipped, install wrk")
+        return
+    seconds = 2 if asked.toy else asked.seconds
+    texts = [document.text for document in auctions.documents(TEXTS)]
+    rates: dict[tuple[str, int, int], float] = {}
+    with tempfile.TemporaryDirectory() as top:
+        folder = Path(top)
+        os.environ |= {"MLFLOW_TRACKING_URI": f"sqlite:///{top}/mlflow.db", "BAT_HOME": f"{top}/h"}
+        os.chdir(folder)
+        champion(TOY_STUDY if asked.toy else STUDY)
+        pair = tracking.pricer_folder(CHAMPION)
+        for at_once in (1, 6):
+            print(f"encoder alone, {at_once} at a time: {bound(pair, texts, at_once):.1f} texts/s")
+        (folder / "plain.py").write_text(PLAIN)
+        plain = mlflow.pyfunc.log_model(
+            name="plain",
+            python_model="plain.py",
+            artifacts={"pricer": str(pair)},
+            pip_requirements=[],
+        ).model_uri
+        for name, model in (("ours", CHAMPION), ("peer", plain)):
+            with served(model, folder) as (address, _):
+                for batch in BATCHES:
+                    bodies = write_bodies(folder / f"bodies-{batch}", texts, batch)
+                    load(address, bodies, 1, 1)  # warms the server up
+                    for clients in CLIENTS:
+                        rate, middle, failed = load(address, bodies, clients, seconds)
+                        rates[name, clients, batch] = rate
+                        print(
+                            f"{name}, {clients} clients, {batch} texts a request: {rate:.1f} "
+                            f"requests/s, median {middle:.0f} ms, {failed} failed",
+                            flush=True,
+                        )
+        os.chdir("/")
+    mine, theirs = rates["ours", 32, 1], rates["peer", 32, 1]
+    print(
+        f"serve: ours {mine:.1f} requests/s peer {theirs:.1f} requests/s ratio {mine / theirs:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
