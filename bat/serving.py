@@ -57,6 +57,8 @@ def checked_texts(rows: Any) -> list[str]:
             raise _refusal("no column 'text'", "rows with the field 'text'")
         rows = rows["text"]
     texts = list(rows)
+    if len(texts) == 1 and isinstance(texts[0], list) and all(isinstance(t, str) for t in texts[0]):
+        texts = texts[0]  # how MLflow hands over {"inputs": {"text": ["...", "..."]}}
     if not texts:
         raise _refusal("no rows", "at least one text")
     if len(texts) > MAX_TEXTS:

@@ -28,7 +28,10 @@ def test_the_forms_of_a_request_give_the_same_texts():
         (pd.DataFrame({"text": [None, "fine"]}), "row 0: text is null"),
         (pd.DataFrame({"text": ["fine", float("nan")]}), "row 1: text is null"),
         (pd.DataFrame({"text": ["fine", 5]}, dtype=object), "row 1: text is int"),
-        (pd.DataFrame({"text": [["fine"]]}), "row 0: text is list"),
+        (pd.DataFrame({"text": [["fine"], "fine"]}), "row 0: text is list"),
+        (pd.DataFrame({"text": [["fine", 5]]}), "row 0: text is list"),
+        (pd.DataFrame({"text": [["fine", ""]]}), "row 1: text is empty"),
+        (pd.DataFrame({"text": [[]]}), "no rows"),
         (pd.DataFrame({"words": ["fine"]}), "no column 'text'"),
         ([], "no rows"),
         (["fine"] * 1_001, "1001 rows; expected at most 1000"),
@@ -185,19 +188,40 @@ COVERAGES = strategies.sampled_from([{}, {"coverage": 0.8}]) | strategies.dictio
 )
 
 
+def asked_for(rows):
+    """The texts of a request that is answered: rows, bare texts, a column, a lone text or list."""
+    rows = rows["text"] if isinstance(rows, dict) else rows
+    rows = rows if isinstance(rows, list) else [rows]
+    texts = [row["text"] if isinstance(row, dict) else row for row in rows]
+    return texts[0] if len(texts) == 1 and isinstance(texts[0], list) else texts
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(form=strategies.sampled_from(FORMS), rows=ROWS | VALUES, params=COVERAGES)
 def test_whatever_is_asked_gets_an_answer_or_a_short_refusal(answer, form, rows, params):
     status, said, reached = answer({form: rows, "params": params})
     assert status in (200, 400)
     if status == 200:
-        texts = rows["text"] if isinstance(rows, dict) else [row["text"] for row in rows]
+        texts = asked_for(rows)
         assert all(isinstance(text, str) for text in texts)
         assert len(json.loads(said)["predictions"]) == len(texts)
     elif reached:
         message = json.loads(said)["message"]
         assert re.fullmatch(r"got .{1,80}; expected .{1,80}", message), message
         assert "stack_trace" not in said
+
+
+def test_the_forms_of_a_request_get_the_same_answer(answer, texts):
+    forms = [
+        {"dataframe_records": [{"text": text} for text in texts[:2]]},
+        {"dataframe_split": {"columns": ["text"], "data": [[text] for text in texts[:2]]}},
+        {"inputs": [{"text": text} for text in texts[:2]]},
+        {"inputs": {"text": list(texts[:2])}},
+        {"instances": [{"text": text} for text in texts[:2]]},
+    ]
+    answers = [answer(body) for body in forms]
+    assert answers[0][0] == 200
+    assert answers == [answers[0]] * len(forms)
 
 
 def test_a_refusal_does_not_repeat_the_request(answer):
