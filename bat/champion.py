@@ -159,8 +159,9 @@ def _compared(
         folder = tracker.fetch(present.version)
         rows = test[common_rows(digests, seen, pricer.rows_seen(folder))]
         pair = pricer.load(folder)
-    except (ValueError, OSError) as error:
-        told = f"version {present.version} does not open ({str(error).splitlines()[0]})"
+    except Exception as error:  # whatever the artifact store may raise
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        told = f"version {present.version} does not open ({why})"
         return Verdict(False, f"{told}; promote=always would replace it")
     if len(rows) < MIN_ROWS:
         return too_few(len(rows))

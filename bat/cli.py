@@ -123,7 +123,8 @@ def whole_numbers(parameter: str, value: str) -> tuple[int, ...]:
     """
     words = [word.strip() for word in value.split(",")]
     for place, word in enumerate(words):
-        if not (word.isascii() and word.isdigit()) or word in words[:place]:
+        is_number = word.isascii() and word.isdigit()
+        if not is_number or int(word) in map(int, words[:place]):
             raise InputError(
                 f"{word!r} in {parameter}={value!r}",
                 "different whole numbers from 0, with commas between",

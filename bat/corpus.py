@@ -16,13 +16,15 @@ import itertools
 import json
 import math
 import re
+import shutil
+import tempfile
 import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +39,7 @@ SALT = b"bat parts 1"  # fixed for good: another salt would be another split
 MAX_REJECTED_SHARE = 0.05  # convention: above it the file is misread rather than dirty
 MAX_PRICE = 1e15  # convention: no price is this high, and squares of it still add up in float64
 MIN_TEXTS = 100  # eight texts expected in each of the two smallest parts
+PARQUET_ROWS = 2_000  # read at once
 MIN_PART_ROWS = 3  # of which an interval can be made, and a variance
 MIN_DOCUMENTS = 256  # the smallest subset: the documents on which a missing head is warmed up
 EXCERPT = 80  # characters of a bad row that a message shows
@@ -180,14 +183,14 @@ def stream(data: str, *, text_column: str = "text") -> Iterator[Line]:
     name, source, _ = _source(data, columns, everything=True)
     for row in _whole(name, source):
         if isinstance(row, Rejected):
-            yield Line(row.line, {}, "", f"{row.reason}: {row.excerpt}")
+            yield Line(row.line, {}, "", f"line {row.line}: {row.reason}: {row.excerpt}")
             continue
         number, fields = row
         try:
             _check_fields(fields, columns)
             yield Line(number, fields, _text(fields[text_column]), "")
         except _UnusableError as problem:
-            yield Line(number, fields, "", ": ".join(problem.args))
+            yield Line(number, fields, "", f"line {number}: {': '.join(problem.args)}")
 
 
 def rows(corpus: Corpus, part: str) -> npt.NDArray[np.int64]:
@@ -363,7 +366,11 @@ def _source(
     Where columns are stored apart, only the named ones are read, unless ``everything`` is asked.
     """
     if data.startswith("auctions:"):
-        documents = list(auctions.documents(_auction_count(data)))
+        count = _auction_count(data)
+        if everything:
+            made = ({"text": d.text, "price": d.price} for d in auctions.documents(count))
+            return data, enumerate(made, 1), None
+        documents = list(auctions.documents(count))
         fields = ({"text": document.text, "price": document.price} for document in documents)
         return data, enumerate(fields, 1), np.array([document.median for document in documents])
     if data.startswith("hf:"):
@@ -374,7 +381,7 @@ def _source(
     if kind == ".jsonl":
         return path.name, _json_rows(path), None
     if kind == ".csv":
-        return path.name, _csv_rows(path, columns), None
+        return path.name, _csv_rows(path, columns, everything=everything), None
     return path.name, _parquet_rows(path, columns, everything=everything), None
 
 
@@ -452,7 +459,7 @@ def _json_rows(path: Path) -> Iterator[Row | Rejected]:
             yield Rejected(line, "not a JSON object", _excerpt(text))
 
 
-def _csv_rows(path: Path, columns: _Columns) -> Iterator[Row | Rejected]:
+def _csv_rows(path: Path, columns: _Columns, *, everything: bool) -> Iterator[Row | Rejected]:
     reader = csv.reader(_lines(path), strict=True)
     header: list[str] = []
     while True:
@@ -473,7 +480,7 @@ def _csv_rows(path: Path, columns: _Columns) -> Iterator[Row | Rejected]:
             continue
         if not header:
             header = fields
-            _check_columns(path.name, columns, header)
+            _check_columns(path.name, columns, header, everything=everything)
         elif len(fields) == len(header):
             yield line, dict(zip(header, fields, strict=True))
         elif fields:  # a blank line is no row
@@ -485,15 +492,16 @@ def _parquet_rows(path: Path, columns: _Columns, *, everything: bool) -> Iterato
     import pyarrow as pa
     from pyarrow import parquet
 
-    line = 0
+    line, packed = 0, path.suffix == ".gz"  # a Parquet reader jumps about, which gzip cannot
+    wanted = None if everything else list(columns.named())
     try:
-        packed = path.suffix == ".gz"  # a Parquet reader jumps about, which gzip cannot
-        file = parquet.ParquetFile(pa.BufferReader(_unpacked(path)) if packed else path)
-        _check_columns(path.name, columns, file.schema_arrow.names)
-        for batch in file.iter_batches(columns=None if everything else list(columns.named())):
-            for fields in batch.to_pylist():
-                line += 1
-                yield line, fields
+        with _unpacked(path) if packed else path.open("rb") as stream:
+            file = parquet.ParquetFile(stream)
+            _check_columns(path.name, columns, file.schema_arrow.names, everything=everything)
+            for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=wanted):
+                for fields in batch.to_pylist():
+                    line += 1
+                    yield line, fields
     except pa.ArrowException as error:
         raise InputError(
             f"{path.name}, unreadable after row {line} ({_excerpt(str(error))})",
@@ -502,9 +510,13 @@ def _parquet_rows(path: Path, columns: _Columns, *, everything: bool) -> Iterato
         ) from None
 
 
-def _unpacked(path: Path) -> bytes:
+def _unpacked(path: Path) -> IO[bytes]:
+    """Unpack a file onto the disk; it is gone when it is closed."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     with gzip.open(path) as stream:
-        return stream.read()
+        shutil.copyfileobj(stream, file)
+    file.seek(0)
+    return file
 
 
 def _hub_rows(data: str, columns: _Columns, *, everything: bool) -> Iterator[Row]:
@@ -519,11 +531,18 @@ def _hub_rows(data: str, columns: _Columns, *, everything: bool) -> Iterator[Row
             "a data set with a train split, as hf:owner/name",
             "check the name and the network, or download it and give the file",
         ) from None
-    _check_columns(data, columns, table.column_names)
+    _check_columns(data, columns, table.column_names, everything=everything)
     yield from enumerate(table if everything else table.select_columns(list(columns.named())), 1)
 
 
-def _check_columns(name: str, columns: _Columns, found: Sequence[str]) -> None:
+def _check_columns(name: str, columns: _Columns, found: Sequence[str], *, everything: bool) -> None:
+    twice = [column for column, count in Counter(found).items() if count > 1]
+    if everything and twice:
+        raise InputError(
+            f"{name} with more than one column {twice[0]!r}",
+            "columns with names of their own, since all are kept",
+            "rename one of them",
+        )
     for column, setting in columns.named().items():
         if column not in found:
             raise InputError(

@@ -263,8 +263,10 @@ def token_ids(
 
 
 def token_counts(encoder: Encoder, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Count the tokens of each text, special tokens included and nothing cut, shape (n,)."""
-    ids = token_ids(encoder, texts, special=True, max_tokens=None)
+    """Count the tokens of each text, special ones and prompt included, nothing cut, shape (n,)."""
+    prompt = _prompt(encoder.model)
+    prompted = [prompt + text for text in texts] if prompt else texts
+    ids = token_ids(encoder, prompted, special=True, max_tokens=None)
     return np.fromiter((len(row) for row in ids), np.int64, len(texts))
 
 

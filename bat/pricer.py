@@ -19,6 +19,8 @@ from bat.encoder import Embeddings
 ENCODER_FOLDER, REGRESSOR_FOLDER, INTERVAL_FOLDER = "encoder", "regressor", "interval"
 SEEN_FILE = "pair_rows_seen.json"  # of the encoder alone it is another file, inside its folder
 
+MOST_TOGETHER = 64  # texts: a second or two of two cores, which a lone request may have to wait
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -88,20 +90,36 @@ class Pricer:
             self.waiting.requests.append(mine)
         with self.waiting.turn:
             if mine.read is None:
-                with self.waiting.door:
-                    together = self.waiting.requests[:]
-                    self.waiting.requests.clear()
-                if mine not in together:  # its batch failed in another thread: try alone
-                    together = [mine]
-                everything = [text for request in together for text in request.texts]
-                rows = encoder.encode(self.encoder, everything)
-                tokens = encoder.token_counts(self.encoder, everything)
-                ends = np.cumsum([len(request.texts) for request in together])[:-1]
-                parts = zip(np.split(rows, ends), np.split(tokens, ends), strict=True)
-                for request, part in zip(together, parts, strict=True):
-                    request.read = part
+                together = self._gathered(mine)
+                try:
+                    self._encode(together)
+                except Exception:
+                    if together == [mine]:
+                        raise
+                    self._encode([mine])  # another's texts may be to blame; they try alone too
         assert mine.read is not None
         return mine.read
+
+    def _gathered(self, mine: _Request) -> list[_Request]:
+        """Take a request and those that wait beside it, as far as the batch stays small."""
+        with self.waiting.door:
+            together, room = [mine], MOST_TOGETHER - len(mine.texts)
+            for other in self.waiting.requests:
+                if other is not mine and len(other.texts) <= room:
+                    together.append(other)
+                    room -= len(other.texts)
+            self.waiting.requests[:] = [r for r in self.waiting.requests if r not in together]
+        return together
+
+    def _encode(self, together: Sequence[_Request]) -> None:
+        """Embed the texts of requests, and hand each its own."""
+        everything = [text for request in together for text in request.texts]
+        rows = encoder.encode(self.encoder, everything)
+        tokens = encoder.token_counts(self.encoder, everything)
+        ends = np.cumsum([len(request.texts) for request in together])[:-1]
+        parts = zip(np.split(rows, ends), np.split(tokens, ends), strict=True)
+        for request, part in zip(together, parts, strict=True):
+            request.read = part
 
 
 def save(

@@ -506,7 +506,7 @@ def registered(served: Registered) -> str:
     """Say what a study registered, whether it is served, how far to trust it, and what to do."""
     inside, verdict = served.inside, served.verdict
     share, low, high = (f"{100 * value:.1f} %" for value in (inside.value, inside.low, inside.high))
-    role = "the champion" if verdict.promoted else "the candidate; the champion stays"
+    role = "the champion" if verdict.promoted else "the candidate, which is not served"
     return (
         f"Registered as bat-pricer version {served.version}, {role}: {verdict.reason}. "
         f"{share} [{low}, {high}] of the test prices lie in its {served.coverage:.0%} interval. "

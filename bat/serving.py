@@ -16,7 +16,7 @@ from bat import pricer
 # What one request may hold. With the default encoder two cores read 33 listings of 176 tokens a
 # second, so the largest request takes half a minute.
 MAX_TEXTS = 1_000
-MAX_CHARACTERS = 100_000  # a hundred times what the encoder reads: convention
+MAX_CHARACTERS = 2_000_000  # of all texts: twice what the encoder reads of 1,000
 
 
 class PricerModel(PythonModel):  # type: ignore[misc]
@@ -64,18 +64,23 @@ def checked_texts(rows: Any) -> list[str]:
     if len(texts) > MAX_TEXTS:
         raise _refusal(f"{len(texts)} rows", f"at most {MAX_TEXTS} in a request")
     for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            # NaN is pandas' other null; an array would compare item by item.
-            is_null = text is None or text is pd.NA or (isinstance(text, float) and text != text)
-            kind = "null" if is_null else type(text).__name__
-            raise _refusal(f"row {number}: text is {kind}", "a string")
-        if not text.strip():
-            raise _refusal(f"row {number}: text is empty", "a string with words in it")
-        if len(text) > MAX_CHARACTERS:
-            raise _refusal(
-                f"row {number}: {len(text)} characters", f"at most {MAX_CHARACTERS} in a text"
-            )
+        _check_text(number, text)
+    if sum(map(len, texts)) > MAX_CHARACTERS:
+        raise _refusal(f"{sum(map(len, texts))} characters", f"at most {MAX_CHARACTERS} in all")
     return texts
+
+
+def _check_text(number: int, text: Any) -> None:
+    """Refuse one text that cannot be priced."""
+    if not isinstance(text, str):
+        # NaN is pandas' other null; an array would compare item by item.
+        is_null = text is None or text is pd.NA or (isinstance(text, float) and text != text)
+        kind = "null" if is_null else type(text).__name__
+        raise _refusal(f"row {number}: text is {kind}", "a string")
+    if not text.strip():
+        raise _refusal(f"row {number}: text is empty", "a string with words in it")
+    if text.encode("utf-8", "ignore").decode() != text:
+        raise _refusal(f"row {number}: text is not valid Unicode", "no lone surrogates")
 
 
 class _RefusalError(MlflowException):  # type: ignore[misc]

@@ -172,6 +172,7 @@ def tune(
         progress=functools.partial(_show_loss, bars),
     )
     tokens = 0
+    before = encoder.rows_seen(base.folder) or frozenset()  # by a base that was tuned itself
     for size in sizes:
         if size in missing:
             total = mlm.work(base, texts, sizes, recipe, [s for s in missing if s <= size])
@@ -181,7 +182,8 @@ def tune(
                 tuned = next(tunings)
             tokens = total
             if mlm.is_main():
-                fill = functools.partial(_save_tuned, tuned, texts[:size], texts[:SANITY_TEXTS])
+                seen = {*corpus.row_digests(texts[:size]), *before}
+                fill = functools.partial(_save_tuned, tuned, seen, texts[:SANITY_TEXTS])
                 units.build("encoders", names[size], fill)
         if mlm.is_main():
             yield _read_tuned(units.folder("encoders", names[size]))
@@ -198,6 +200,7 @@ def _trunk_key(
     """Name a pass by all that its encoders depend on."""
     return units.key(
         base=base.digest,
+        base_seen=sorted(encoder.rows_seen(base.folder) or ()),
         texts=units.digest(texts[: sizes[-1]]),
         held_out=units.digest(held_out),
         sizes=list(sizes),
@@ -212,12 +215,12 @@ def _show_loss(bars: Sequence[Any], tokens: int, loss: Any) -> None:
     bars[0].set_postfix_str(f"loss {float(loss):.3f}", refresh=False)
 
 
-def _save_tuned(tuned: mlm.Tuned, seen: Sequence[str], probe: Sequence[str], folder: Path) -> None:
+def _save_tuned(tuned: mlm.Tuned, seen: Iterable[str], probe: Sequence[str], folder: Path) -> None:
     """Save a tuned encoder, open it again, and see that it embeds as before."""
     inside = folder / "encoder"
     with encoder.quiet():
         tuned.model.save_pretrained(str(inside))
-    (inside / encoder.SEEN_FILE).write_text(json.dumps(sorted(corpus.row_digests(seen))))
+    (inside / encoder.SEEN_FILE).write_text(json.dumps(sorted(seen)))
     in_memory = Encoder(tuned.model, "", inside, "")
     again = encoder.open_encoder(str(inside))
     difference = np.abs(encoder.encode(in_memory, probe) - encoder.encode(again, probe)).max()

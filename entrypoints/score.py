@@ -31,10 +31,10 @@ def run(config: ScoreConfig) -> None:
 
     output = Path(config.output).expanduser()
     score.check_output(output)
+    folder = tracking.pricer_folder(config.model)
     rows = score.count(config.data, text_column=config.text_column)
     with tracking.run("score") as tracker:
         tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
-        folder = tracking.pricer_folder(config.model)
         with cli.bar("scoring", rows, "row") as bar:
             done = score.score(
                 folder,

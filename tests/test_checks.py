@@ -149,7 +149,7 @@ def test_many_near_repeats_warn_and_a_lost_part_stops():
     assert found[1][0].severity == "warning"
     assert "a group_column" in found[1][0].message
     parts = [part if part != "train" else "test" for part in parts]
-    with pytest.raises(InputError, match="made, all of whose train rows nearly repeat a test row"):
+    with pytest.raises(InputError, match="of whose train rows all but 0 nearly repeat a test row"):
         checks.set_aside_near_repeats(made(texts + near, parts=parts + ["train"] * 25))
 
 

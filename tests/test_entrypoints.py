@@ -209,12 +209,12 @@ def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkey
     }
     assert version == {"champion": "1", "candidate": "2"}
     assert (
-        "version 2, the candidate; the champion stays: its MAE minus the champion's is +0 ["
+        "version 2, the candidate, which is not served: its MAE minus the champion's is +0 ["
         in (lines[-1])
     )
     shutil.rmtree(Path(tracking.resolve("models:/bat-pricer@champion")).parent)
     toy_study(tiny_folder, sales)
-    assert "version 3, the candidate; the champion stays: version 1 does not open" in lines[-1]
+    assert "version 3, the candidate, which is not served: version 1 does not open" in lines[-1]
     toy_study(tiny_folder, sales, promote="always")
     assert "version 4, the champion: promote=always; version 1 was" in lines[-1]
     tags = store.get_registered_model("bat-pricer").tags

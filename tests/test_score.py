@@ -50,11 +50,11 @@ def test_order_columns_and_bad_rows_are_kept(folder, tmp_path, texts):
     done = score.score(folder, jsonl(tmp_path / "theirs.jsonl", rows), output)
     assert done == score.Scored(rows=7, without=3)
     found = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [row["id"] for row in found] == ["1", "2", None, "3", "four", "5", "6"]
+    assert [row["id"] for row in found] == [1, 2, None, 3, "four", 5, 6]
     assert list(found[0]) == ["id", "text", "price", "tags", "words", *ADDED]
     assert [row["reason"] is None for row in found] == [True, False, False, True, True, False, True]
-    assert found[1]["reason"].startswith("text is empty")
-    assert found[2]["reason"].startswith("not valid JSON")
+    assert found[1]["reason"].startswith("line 2: text is empty")
+    assert found[2]["reason"].startswith("line 3: not valid JSON: {broken")
     assert "no field 'text' (name another with text_column=...)" in found[5]["reason"]
     assert found[3]["tags"] == ["a", "b"]
     assert [row["truncated"] for row in found] == [False, None, None, False, False, None, True]
@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on_where_it_was(folder, tmp_path, texts, monkeypatch)
     [
         ("prices.xlsx", r"a file ending in \.jsonl, \.csv, \.parquet"),
         ("theirs.jsonl", "which exists"),
-        ("nowhere/prices.csv", "whose folder does not exist"),
+        ("nowhere/prices.csv", "whose folder does not exist or"),
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_any_work(
@@ -139,9 +139,69 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(
 def test_what_cannot_be_meant_is_refused(folder, tmp_path, texts):
     data = jsonl(tmp_path / "theirs.jsonl", [{"text": texts[0], "predicted": 3}])
     with pytest.raises(InputError, match="data with a column 'predicted'"):
+        score.count(data)
+    with pytest.raises(InputError, match="data with a column 'predicted'"):
         score.score(folder, data, tmp_path / "prices.csv")
     with pytest.raises(InputError, match=r"coverage=0\.9999"):
         score.score(folder, data, tmp_path / "prices.csv", coverage=0.9999)
+
+
+def test_values_that_no_column_type_holds_are_kept(folder, tmp_path, texts):
+    odd = [
+        {"text": texts[0], "n": 2**53 + 1, "of": {}, "who": "\ud800 half"},
+        {"text": "\ud800 half a letter", "n": 2**70, "of": {"a": 1}},
+        {"text": texts[1], "n": 3, "of": {"b": [2, None]}, "when": float("nan")},
+        {"text": texts[2], "n": 4},
+        {"text": texts[3], "n": 1.5, "of": "words"},
+    ]
+    data = jsonl(tmp_path / "theirs.jsonl", odd)
+    output = tmp_path / "prices.csv.jsonl"  # the last suffix counts
+    assert score.score(folder, data, output).without == 1
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["n"] for row in found] == [2**53 + 1, 2**70, 3, 4, 1.5]
+    assert [row["of"] for row in found] == [{}, {"a": 1}, {"b": [2, None]}, None, "words"]
+    assert found[0]["who"] == "\\ud800 half"
+    assert "text is not valid Unicode" in found[1]["reason"]
+    for suffix in ("csv", "parquet"):
+        score.score(folder, data, tmp_path / f"prices.{suffix}")
+    table = pd.read_parquet(tmp_path / "prices.parquet")
+    assert table["n"].tolist() == [str(2**53 + 1), str(2**70), "3", "4", "1.5"]
+    assert table["of"].tolist()[1:3] == ['{"a": 1}', '{"b": [2, null]}']
+    assert table["of"].tolist()[4] == "words"
+
+
+def test_a_long_number_does_not_become_a_fraction(folder, tmp_path, texts):
+    rows = [{"text": text, "id": 1234567890123456789} for text in texts[:4]]
+    rows.append({"text": texts[4], "id": 1.5})
+    output = tmp_path / "prices.parquet"
+    score.score(folder, jsonl(tmp_path / "theirs.jsonl", rows), output)
+    assert pd.read_parquet(output)["id"].tolist() == ["1234567890123456789"] * 4 + ["1.5"]
+
+
+def test_dates_of_a_parquet_file_are_plain_in_csv(folder, tmp_path, texts):
+    frame = pd.DataFrame({"sold": pd.to_datetime(["2024-05-01"]), "text": texts[:1]})
+    frame.to_parquet(tmp_path / "theirs.parquet")
+    score.score(folder, str(tmp_path / "theirs.parquet"), tmp_path / "prices.csv")
+    with (tmp_path / "prices.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["sold"] == "2024-05-01 00:00:00"
+
+
+def test_columns_of_one_name_are_refused(folder, tmp_path, texts):
+    (tmp_path / "theirs.csv").write_text(f'note,text,note\na,"{texts[0]}",b\n')
+    with pytest.raises(InputError, match="more than one column 'note'"):
+        score.count(str(tmp_path / "theirs.csv"))
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(folder, tmp_path, texts):
+    path = tmp_path / "theirs.jsonl"
+    data = jsonl(path, [{"text": text} for text in texts[:6]])
+
+    def more(done):
+        path.write_text(path.read_text() + "\n")
+
+    with pytest.raises(InputError, match="which changed while it was read"):
+        score.score(folder, data, tmp_path / "prices.csv", progress=more)
+    assert not (tmp_path / "prices.csv").exists()
 
 
 def test_an_empty_file_gives_an_empty_table(folder, tmp_path):

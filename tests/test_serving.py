@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,7 +36,8 @@ def test_the_forms_of_a_request_give_the_same_texts():
         (pd.DataFrame({"words": ["fine"]}), "no column 'text'"),
         ([], "no rows"),
         (["fine"] * 1_001, "1001 rows; expected at most 1000"),
-        (["fine", "long " * 20_001], "row 1: 100005 characters; expected at most 100000"),
+        (["fine", "long " * 400_000], "2000004 characters; expected at most 2000000"),
+        (["fine", "\ud800"], "row 1: text is not valid Unicode"),
     ],
 )
 def test_a_bad_request_is_the_callers_mistake(rows, message):
@@ -258,8 +260,9 @@ def test_requests_that_wait_are_encoded_together(pair, texts, monkeypatch):
     assert begun.wait(30)
     for thread in threads[1:]:
         thread.start()
+    deadline = time.monotonic() + 30
     while len(made.waiting.requests) < 5:
-        pass
+        assert time.monotonic() < deadline
     go_on.set()
     for thread in threads:
         thread.join()
@@ -268,19 +271,48 @@ def test_requests_that_wait_are_encoded_together(pair, texts, monkeypatch):
 
 
 def test_a_batch_that_fails_does_so_for_nobody_else(pair, texts, monkeypatch):
+    """Two requests wait; the texts of one cannot be encoded, and the other is answered."""
+    from threading import Thread
+
     made, _ = pair
     wanted = made.predict([texts[0]]).price
-    waiting = pricer._Request([texts[0]])
-    made.waiting.requests.append(waiting)  # of a thread that has not had its turn
+    real = encoder.encode
 
-    def failing(*_):
-        raise MemoryError
+    def picky(opened, together):
+        if "poison" in together:
+            raise MemoryError
+        return real(opened, together)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(encoder, "encode", failing)
-        with pytest.raises(MemoryError):
-            made.predict([texts[1]])
-    monkeypatch.setattr(pricer, "_Request", lambda own: waiting)
-    np.testing.assert_array_equal(made.predict([texts[0]]).price, wanted)
-    assert waiting.read is not None
+    monkeypatch.setattr(encoder, "encode", picky)
+    found = {}
+
+    def ask(text):
+        try:
+            found[text] = made.predict([text]).price
+        except MemoryError as error:
+            found[text] = error
+
+    threads = [Thread(target=ask, args=(text,)) for text in ("poison", texts[0], "poison ")]
+    with made.waiting.turn:
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 30
+        while len(made.waiting.requests) < len(threads):
+            assert time.monotonic() < deadline
+    for thread in threads:
+        thread.join()
+    assert isinstance(found["poison"], MemoryError)
+    np.testing.assert_array_equal(found[texts[0]], wanted)
+    assert found["poison "] is not None
+    assert made.waiting.requests == []
+
+
+def test_a_batch_stays_small(pair, texts, monkeypatch):
+    made, _ = pair
+    monkeypatch.setattr(pricer, "MOST_TOGETHER", 5)
+    waiting = [pricer._Request(list(texts[:n])) for n in (3, 3, 2)]
+    made.waiting.requests.extend(waiting)
+    together = made._gathered(waiting[1])
+    assert together == [waiting[1], waiting[2]]
+    assert made.waiting.requests == [waiting[0]]
     made.waiting.requests.clear()
