@@ -3,7 +3,8 @@
 python -m benchmarks.score [--toy]
 
 The peer: ``mlflow.pyfunc.load_model`` and ``predict`` row by row, on the first of the rows. Both
-use the champion of a small study that is run first, in a folder that is then thrown away.
+use the champion of a small study that is run first, in a folder that is then thrown away. Opening
+the model is inside our clock, and outside the peer's.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ def ours(texts: list[str], folder: Path) -> float:
     """Seconds for all texts, from a file to a file, opening the pair included."""
     data = folder / "texts.parquet"
     pd.DataFrame({"text": texts}).to_parquet(data)
-    began = time.perf_counter()
     pair = tracking.pricer_folder(CHAMPION)
+    began = time.perf_counter()
     score.score(pair, str(data), folder / "prices.parquet")
     return time.perf_counter() - began
 
 
 def peer(texts: list[str]) -> float:
-    """Seconds for all texts, opening the model included."""
-    began = time.perf_counter()
+    """Seconds for all texts, without opening the model."""
     model = mlflow.pyfunc.load_model(CHAMPION)
+    began = time.perf_counter()
     for text in texts:
         model.predict(pd.DataFrame({"text": [text]}))
     return time.perf_counter() - began

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bat import baselines, corpus, encoder, mlm, pricer, scaling, search, study, tracking
+from bat import baselines, champion, corpus, encoder, mlm, pricer, scaling, search, study, tracking
 from bat.cli import InputError
 from entrypoints import evaluate, finetune, promote, scaling_study, score
 from entrypoints import report as report_again
@@ -219,6 +219,33 @@ def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkey
     assert "version 4, the champion: promote=always; version 1 was" in lines[-1]
     tags = store.get_registered_model("bat-pricer").tags
     assert [n for name, n in tags.items() if name.startswith("compared.")] == ["1"]
+
+
+def test_a_better_pair_is_promoted_on_rows_new_to_both(
+    store, tiny_folder, sales, lines, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(champion, "MIN_ROWS", 50)
+    rows = [json.loads(line) for line in sales.read_text().splitlines()]
+    prices = [row["price"] for row in rows]
+    mixed = tmp_path / "mixed.jsonl"  # prices that belong to other texts: nothing to learn
+    mixed.write_text(
+        "\n".join(
+            json.dumps(row | {"price": price})
+            for row, price in zip(rows, [*prices[7:], *prices[:7]], strict=True)
+        )
+    )
+    toy_study(tiny_folder, mixed, sizes="0", baselines="none")
+    toy_study(tiny_folder, sales, sizes="0", baselines="none")
+    assert "version 2, the champion: its MAE minus the champion's is -" in lines[-1]
+    former = store.get_model_version_by_alias("bat-pricer", "previous")
+    assert str(former.version) == "1"
+
+    # a pair that has seen the test rows is no champion by comparison
+    seen = Path(tracking.resolve("models:/bat-pricer@champion")).parent / pricer.SEEN_FILE
+    texts = [row["text"] for row in rows]
+    seen.write_text(json.dumps(corpus.row_digests(texts)))
+    toy_study(tiny_folder, sales, sizes="0", baselines="none", trials=2)
+    assert "version 3, the candidate, which is not served: only 0 test rows are new" in lines[-1]
 
 
 def test_a_champion_is_rolled_back_and_the_move_is_on_record(store, tiny_folder, sales, lines):
