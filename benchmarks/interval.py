@@ -20,7 +20,7 @@ import xgboost
 
 from bat import corpus, encoder, interval, regressor, search
 
-FILE, BUILT_IN, TOY = "bat-10k.jsonl.gz", "auctions:8000", "auctions:400"
+FILE, BUILT_IN, TOY = "bat-10k.jsonl.gz", "auctions:8000", "auctions:600"
 COVERAGES = (0.8, 0.9, 0.95)
 SHARES = (0.72, 0.8)  # of the rows: up to here to learn from, up to here to calibrate on
 SPLITS, TOY_SPLITS = 20, 2

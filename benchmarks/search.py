@@ -71,6 +71,8 @@ def peer(
             if trial.should_prune():
                 raise optuna.TrialPruned
         reached.append((time.perf_counter() - start, float(np.mean(errors))))
+        seconds, error = reached[-1]
+        print(f"peer: {seconds:.0f} s, trial {trial.number}, error {error:.1f}", flush=True)
         if reached[-1][1] == min(error for _, error in reached):
             best.update(settings=settings, trees=int(np.mean(trees)))
         return reached[-1][1]
