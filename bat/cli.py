@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 Config = TypeVar("Config")
 
+MAX_SEED = 2**31 - 1  # what every library takes
 USER_ERROR = 2  # what argparse exits with for a wrong command line; ours for every mistake
 
 
@@ -102,32 +103,32 @@ def names(parameter: str, value: str, known: Sequence[str]) -> tuple[str, ...]:
     """Read names with commas between; ``none`` for no name at all.
 
     Raises:
-        InputError: a name is unknown.
+        InputError: a name is unknown, or stands there twice.
     """
     asked = tuple(word.strip() for word in value.split(",")) if value != "none" else ()
-    for name in asked:
-        if name not in known:
+    for place, name in enumerate(asked):
+        if name not in known or name in asked[:place]:
             raise InputError(
                 f"{name!r} in {parameter}={value!r}",
-                f"names from {', '.join(known)} with commas between, or none",
+                f"names from {', '.join(known)} with commas between, each once, or none",
                 f"correct {parameter}, or leave it out for its default",
             )
     return asked
 
 
 def whole_numbers(parameter: str, value: str) -> tuple[int, ...]:
-    """Read different whole numbers from 0, with commas between.
+    """Read different whole numbers from 0 to ``MAX_SEED``, with commas between.
 
     Raises:
         InputError: a word is no such number, or stands there twice.
     """
     words = [word.strip() for word in value.split(",")]
     for place, word in enumerate(words):
-        is_number = word.isascii() and word.isdigit()
+        is_number = word.isascii() and word.isdigit() and int(word) <= MAX_SEED
         if not is_number or int(word) in map(int, words[:place]):
             raise InputError(
                 f"{word!r} in {parameter}={value!r}",
-                "different whole numbers from 0, with commas between",
+                f"different whole numbers from 0 to {MAX_SEED}, with commas between",
                 f"correct {parameter}, or leave it out for its default",
             )
     return tuple(map(int, words))
@@ -142,15 +143,16 @@ def settings(parameter: str, value: str, kinds: Mapping[str, type]) -> dict[str,
         kinds: the names there are, each with the type of its value.
 
     Raises:
-        InputError: a pair is no pair, its name is unknown, or its value has another type.
+        InputError: a pair is no pair, its name is unknown or stands there twice, or its value has
+            another type.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for pair in value.split(","):
         name, equals, said = (part.strip() for part in pair.partition("="))
-        if not equals or name not in kinds:
+        if not equals or name not in kinds or name in found:
             raise InputError(
                 f"{pair.strip()!r} in {parameter}={value!r}",
-                f"name=value with commas between, of {', '.join(kinds)}",
+                f"name=value with commas between, each once, of {', '.join(kinds)}",
                 f"correct {parameter}, or leave it out for its default",
             )
         found[name] = _read(name, said, kinds[name])

@@ -7,6 +7,7 @@ for parts, for the order of tuning and for ``row_digests`` alike.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import dataclasses
 import datetime
@@ -179,6 +180,7 @@ def stream(data: str, *, text_column: str = "text") -> Iterator[Line]:
     Raises:
         InputError: the source cannot be read, or a file of columns lacks that of the texts.
     """
+    _check_name("text_column", text_column)
     columns = _Columns(text_column, "")
     name, source, _ = _source(data, columns, everything=True)
     for row in _whole(name, source):
@@ -237,12 +239,13 @@ def tuning_texts(corpus: Corpus, *, seed: int, finetune_on: str = "train") -> li
     return sorted(draws, key=draws.__getitem__)
 
 
-def parse_sizes(sizes: str, available: int) -> tuple[int, ...]:
+def parse_sizes(sizes: str, available: int, parameter: str = "sizes") -> tuple[int, ...]:
     """Read the subset sizes of a study, ascending, each once.
 
     Args:
         sizes: numbers with commas between, each as in ``subset_size``.
         available: documents that may be tuned on.
+        parameter: what the user calls them.
 
     Raises:
         InputError: one of them is no size; the message says which and why.
@@ -253,9 +256,9 @@ def parse_sizes(sizes: str, available: int) -> tuple[int, ...]:
             size = float(word)
         except ValueError:
             raise InputError(
-                f"{word.strip()!r} in sizes={sizes!r}",
-                "numbers with commas between",
-                "write for instance sizes=0,0.1,0.25,0.5,1.0",
+                f"{word.strip()!r} in {parameter}={sizes!r}",
+                "numbers: shares up to 1, or counts",
+                f"write for instance {parameter}=0.5, or 1.0 for all",
             ) from None
         found.add(subset_size(size, available))
     return tuple(sorted(found))
@@ -334,7 +337,14 @@ def _draw(purpose: bytes, key: bytes) -> int:
     return int.from_bytes(hashlib.sha256(purpose + b"\0" + key).digest()[:8], "big")
 
 
+def _check_name(setting: str, column: str) -> None:
+    if not column:
+        raise InputError(f"{setting}={column!r}", "the name of a column", f"give {setting} one")
+
+
 def _check_settings(columns: _Columns, limit: int) -> None:
+    _check_name("text_column", columns.text)
+    _check_name("price_column", columns.price)
     if columns.text == columns.price:
         raise InputError(
             f"text_column and price_column both {columns.text!r}",
@@ -375,12 +385,10 @@ def _source(
         return data, enumerate(fields, 1), np.array([document.median for document in documents])
     if data.startswith("hf:"):
         return data, _hub_rows(data, columns, everything=everything), None
-    path = Path(data).expanduser()
-    _check_path(data, path)
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if kind == ".jsonl":
+    path = _path(data)
+    if path.name.removesuffix(".gz").endswith(".jsonl"):
         return path.name, _json_rows(path), None
-    if kind == ".csv":
+    if path.name.removesuffix(".gz").endswith(".csv"):
         return path.name, _csv_rows(path, columns, everything=everything), None
     return path.name, _parquet_rows(path, columns, everything=everything), None
 
@@ -396,8 +404,11 @@ def _auction_count(data: str) -> int:
     return int(count)
 
 
-def _check_path(data: str, path: Path) -> None:
-    """Refuse what is no file of a known kind before anything is read."""
+def _path(data: str) -> Path:
+    """Find a file of a known kind before anything is read."""
+    path = Path(data)
+    with contextlib.suppress(RuntimeError):  # ~name of nobody
+        path = path.expanduser()
     if path.is_dir():
         raise InputError(f"data={data!r}, a folder", "one file", "name the file inside it")
     if not path.name.removesuffix(".gz").endswith(SUFFIXES):
@@ -412,6 +423,7 @@ def _check_path(data: str, path: Path) -> None:
             "a file that is there",
             "check the spelling; give the full path, since `mlflow run` starts in another folder",
         )
+    return path
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -525,7 +537,7 @@ def _hub_rows(data: str, columns: _Columns, *, everything: bool) -> Iterator[Row
     name = data.removeprefix("hf:")
     try:
         table = datasets.load_dataset(name, split="train")
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:
         raise InputError(
             f"data={data!r}, which the hub did not give ({_excerpt(str(error))})",
             "a data set with a train split, as hf:owner/name",

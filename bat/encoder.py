@@ -93,11 +93,12 @@ def open_encoder(base_model: str, *, name: str = "") -> Encoder:
             )
         except Exception as error:
             raise InputError(
-                f"base_model={base_model!r}, which does not open: {_first_line(error)}",
+                f"the encoder {base_model!r}, which does not open: {_first_line(error)}",
                 "a sentence encoder saved by sentence-transformers or transformers",
                 f"try {DEFAULT_ENCODER}, or check the folder's files",
             ) from error
     _refuse_other_kinds(base_model, model)
+    _refuse_missing_parts(base_model, model, folder)
     if not model.max_seq_length:
         config: Any = transformer(model).config
         model.max_seq_length = int(config.max_position_embeddings)
@@ -120,7 +121,7 @@ def transformer(model: Any) -> Any:
 
 def _folder(base_model: str) -> Path:
     """Find the files of an encoder: a folder as it is, the default's package, or the hub."""
-    if Path(base_model).is_dir():
+    if base_model and Path(base_model).is_dir():  # an empty name would be the folder we are in
         return Path(base_model)
     package = importlib.util.find_spec(DEFAULT_PACKAGE) if base_model == DEFAULT_ENCODER else None
     if package and package.submodule_search_locations:
@@ -148,7 +149,7 @@ def _from_hub(base_model: str) -> Path:
         )
     except Exception as error:
         raise InputError(
-            f"base_model={base_model!r}, which is no folder here and not on the hub: "
+            f"the encoder {base_model!r}, which is no folder here and not on the hub: "
             f"{_first_line(error)}",
             "a folder with a saved encoder, or the id of one on the Hugging Face hub",
             f"check the spelling and the network; {DEFAULT_ENCODER} needs no network",
@@ -163,7 +164,7 @@ def _refuse_without_safetensors(base_model: str, folder: Path) -> None:
     """Pickled weights can run code when they are loaded, so only safetensors are opened."""
     if not list(folder.rglob("*.safetensors")):
         raise InputError(
-            f"base_model={base_model!r} without a .safetensors file",
+            f"the encoder {base_model!r} without a .safetensors file",
             "weights in safetensors format (a pickle could run code)",
             "save the model again with a current transformers",
         )
@@ -178,10 +179,41 @@ def _refuse_other_kinds(base_model: str, model: Any) -> None:
     text_only = len(transformers) == 1 and set(transformers[0].modalities) <= {"text", "message"}
     if len(transformers) != 1 or not isinstance(model[0], Transformer) or not text_only:
         raise InputError(
-            f"base_model={base_model!r} with the modules {', '.join(found)}",
+            f"the encoder {base_model!r} with the modules {', '.join(found)}",
             "an encoder whose first module is its only transformer, and reads text",
             "static, image and router models cannot be tuned; choose a BERT-like encoder",
         )
+
+
+def _refuse_missing_parts(base_model: str, model: Any, folder: Path) -> None:
+    """What a folder lacks is made up without a word; only a pooler may be: no pooling reads it."""
+    from transformers import AutoModel
+
+    if not set(model.tokenizer.get_vocab()) - set(model.tokenizer.all_special_tokens):
+        raise InputError(
+            f"the encoder {base_model!r}, whose folder has no vocabulary",
+            "the files of its tokenizer, such as tokenizer.json or vocab.txt",
+            "save tokenizer and model into one folder",
+        )
+    with quiet(), torch.random.fork_rng():
+        _, report = AutoModel.from_pretrained(
+            transformer_folder(folder), output_loading_info=True, use_safetensors=True
+        )
+    wanted = transformer(model).state_dict()
+    missing = sorted(n for n in report["missing_keys"] if n in wanted and "pooler." not in n)
+    if missing:
+        raise InputError(
+            f"the encoder {base_model!r}, whose file lacks {len(missing)} of {len(wanted)} "
+            f"weights, such as {missing[0]}",
+            "a file with all weights of its encoder",
+            "save the model again, or copy the whole file",
+        )
+
+
+def transformer_folder(folder: Path) -> Path:
+    """Find the transformer's own files: where modules.json says, or the folder itself."""
+    modules = folder / "modules.json"
+    return folder / json.loads(modules.read_text())[0]["path"] if modules.exists() else folder
 
 
 @contextlib.contextmanager

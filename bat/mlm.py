@@ -11,7 +11,6 @@ import contextlib
 import copy
 import dataclasses
 import io
-import json
 import math
 import time
 import warnings
@@ -28,7 +27,15 @@ from torch.utils import checkpoint as again
 
 from bat import units
 from bat.cli import InputError
-from bat.encoder import Encoder, device, quiet, token_ids, tokenizer_digest, transformer
+from bat.encoder import (
+    Encoder,
+    device,
+    quiet,
+    token_ids,
+    tokenizer_digest,
+    transformer,
+    transformer_folder,
+)
 
 Progress = Callable[[int, torch.Tensor], None]  # tokens and mean training loss of the step
 
@@ -419,7 +426,7 @@ def open_model(encoder: Encoder) -> tuple[Any, list[str]]:
         torch.manual_seed(HEAD_SEED)
         try:
             model, report = AutoModelForMaskedLM.from_pretrained(
-                _transformer_folder(encoder.folder),
+                transformer_folder(encoder.folder),
                 output_loading_info=True,
                 use_safetensors=True,
                 dtype=torch.float32,
@@ -480,12 +487,6 @@ def _attend(
         attended, query, key, value, use_reentrant=False, preserve_rng_state=False
     )
     return out, None
-
-
-def _transformer_folder(folder: Path) -> Path:
-    """Find the transformer's own files: where modules.json says, or the folder itself."""
-    modules = folder / "modules.json"
-    return folder / json.loads(modules.read_text())[0]["path"] if modules.exists() else folder
 
 
 def _start_as_identity(parameter: torch.nn.Parameter, *, is_weight: bool) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 
 from bat import pricer
@@ -34,7 +35,12 @@ class PricerModel(PythonModel):  # type: ignore[misc]
         most = self.pricer.interval.most_coverage
         if coverage is not None and not 0 < coverage <= most:
             raise _refusal(f"coverage {coverage:g}", f"a share above 0 and at most {most:.4g}")
-        found = self.pricer.predict(texts, coverage)
+        try:
+            found = self.pricer.predict(texts, coverage)
+        except Exception:  # MLflow's server would send the client a stack trace
+            logging.getLogger(__name__).exception("a request could not be priced")
+            said = "the server could not price this request; its log says why"
+            raise _RefusalError(said, error_code=INTERNAL_ERROR) from None
         return pd.DataFrame(
             {
                 "price": found.price,

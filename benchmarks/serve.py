@@ -1,11 +1,13 @@
 """Requests a second of the served pair, against the same pair as a plain pyfunc, under load.
 
-python -m benchmarks.serve [--toy] [--seconds 20]      (needs wrk, for instance Debian's package)
+python -m benchmarks.serve [--toy] [--seconds 20] [--minutes 5]   (needs wrk: Debian's package)
 
 Both are served by ``mlflow models serve``, one after the other, and asked by 1, 8 and 32 clients
 for single texts and for batches of 32. The plain one embeds with ``SentenceTransformer.encode`` and
 predicts with the same trees, as its author would write it. First printed: what the encoder alone
-reaches in texts a second, one and six at a time. Last: the ratio for single texts of 32 clients.
+reaches in texts a second, one and six at a time, and how long the pair takes for one text without a
+server. Last: the ratio for single texts of 32 clients. ``--minutes`` then loads ours with batches
+from 8 clients, and prints failures and the server's memory (Linux) after each minute.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import numpy as np
 
 from bat import auctions, encoder, pricer, tracking
 from benchmarks.score import CHAMPION, champion
@@ -79,6 +82,40 @@ def bound(folder: Path, texts: list[str], at_once: int) -> float:
     for start in range(0, 120, at_once):
         encoder.encode(pair.encoder, texts[start : start + at_once])
     return 120 / (time.perf_counter() - began)
+
+
+def bare(folder: Path, texts: list[str]) -> float:
+    """Median milliseconds of the pair for one text, in this process."""
+    pair, times = pricer.load(folder), []
+    for text in texts[:120]:
+        began = time.perf_counter()
+        pair.predict([text])
+        times.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(times[20:]))
+
+
+def resident_mb(group: int) -> float:
+    """Memory of all processes that a server has started."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            total += int(fields[21]) if int(fields[2]) == group else 0
+    return total * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def steady(address: str, group: int, bodies: Path, minutes: int) -> None:
+    """Load a server for minutes after one that warms it up."""
+    load(address, bodies, 8, 60)
+    first = resident_mb(group)
+    for minute in range(1, minutes + 1):
+        rate, _, failed = load(address, bodies, 8, 60)
+        now = resident_mb(group)
+        print(
+            f"minute {minute}: {rate:.1f} requests/s, {failed} failed, {now:.0f} MB, "
+            f"{now / first - 1:+.2%} since the first",
+            flush=True,
+        )
 
 
 @contextlib.contextmanager
@@ -138,7 +175,8 @@ def main() -> None:
     """Serve both in turn, and print rates, median times and errors of each load."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--toy", action="store_true")
-    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=20, help="of each load")
+    parser.add_argument("--minutes", type=int, default=0, help="of steady load at the end")
     asked = parser.parse_args()
     if not shutil.which("wrk"):
         print("serve: skipped, install wrk")
@@ -154,6 +192,7 @@ def main() -> None:
         pair = tracking.pricer_folder(CHAMPION)
         for at_once in (1, 6):
             print(f"encoder alone, {at_once} at a time: {bound(pair, texts, at_once):.1f} texts/s")
+        print(f"the pair without a server: median {bare(pair, texts):.1f} ms a text", flush=True)
         (folder / "plain.py").write_text(PLAIN)
         plain = mlflow.pyfunc.log_model(
             name="plain",
@@ -162,7 +201,7 @@ def main() -> None:
             pip_requirements=[],
         ).model_uri
         for name, model in (("ours", CHAMPION), ("peer", plain)):
-            with served(model, folder) as (address, _):
+            with served(model, folder) as (address, group):
                 for batch in BATCHES:
                     bodies = write_bodies(folder / f"bodies-{batch}", texts, batch)
                     load(address, bodies, 1, 1)  # warms the server up
@@ -174,6 +213,8 @@ def main() -> None:
                             f"requests/s, median {middle:.0f} ms, {failed} failed",
                             flush=True,
                         )
+                if asked.minutes and name == "ours":
+                    steady(address, group, folder / f"bodies-{BATCHES[-1]}", asked.minutes)
         os.chdir("/")
     mine, theirs = rates["ours", 32, 1], rates["peer", 32, 1]
     print(

@@ -20,7 +20,7 @@ class EvaluateConfig(cli.DataConfig):
         """Refuse values that cannot be meant."""
         super().__post_init__()
         cli.check_range("trials", self.trials, 1, 1000)
-        cli.check_range("seed", self.seed, 0)
+        cli.check_range("seed", self.seed, 0, cli.MAX_SEED)
 
 
 def run(config: EvaluateConfig) -> None:

@@ -24,11 +24,17 @@ class FinetuneConfig(cli.DataConfig):
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
         super().__post_init__()
-        cli.check_range("seed", self.seed, 0)
+        cli.check_range("seed", self.seed, 0, cli.MAX_SEED)
         cli.check_range("passes", self.passes, 1, 100)
         cli.check_range("mask_share", self.mask_share, 0.01, 0.9)
         cli.check_range("learning_rate", self.learning_rate, 1e-8, 1.0)
         cli.check_choice("finetune_on", self.finetune_on, ("train", "all"))
+        if "," in self.documents:
+            raise cli.InputError(
+                f"documents={self.documents!r}",
+                "one size: a count, a share, or all",
+                "tune several sizes with scaling_study",
+            )
 
 
 def run(config: FinetuneConfig) -> None:
@@ -40,7 +46,7 @@ def run(config: FinetuneConfig) -> None:
     prepared = study.prepare(loaded, base)
     texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)
     share = "1.0" if config.documents == "all" else config.documents
-    size = corpus.parse_sizes(share, len(texts))[-1]
+    (size,) = corpus.parse_sizes(share, len(texts), "documents")
     cli.check_range("documents", size, corpus.MIN_DOCUMENTS)
     recipe = mlm.Recipe(
         config.learning_rate,

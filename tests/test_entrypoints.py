@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,6 +40,27 @@ def toy_study(tiny_folder, data, **changes):
 
 def files(client, run_id, folder=""):
     return {item.path for item in client.list_artifacts(run_id, folder)}
+
+
+def holds_pickle(path):
+    """Whether a file is a pickle by its first bytes, or an archive of torch or numpy with one."""
+    start = path.read_bytes()[:2]
+    if start == b"PK":
+        with zipfile.ZipFile(path) as archive:
+            return any(archive.read(name)[:1] == b"\x80" for name in archive.namelist())
+    return start[:1] == b"\x80" and start[1:] in (b"\2", b"\3", b"\4", b"\5")
+
+
+def test_a_pickle_is_found_wherever_it_hides(tmp_path):
+    import pickle
+
+    import joblib
+    import torch
+
+    (tmp_path / "plain.txt").write_bytes(pickle.dumps({"a": 1}))
+    joblib.dump({"a": 1}, tmp_path / "joblib.bin")
+    torch.save({"a": torch.ones(2)}, tmp_path / "torch.bin")
+    assert all(holds_pickle(path) for path in tmp_path.iterdir())
 
 
 @pytest.fixture(params=["median,lengths,tfidf,ridge,static,supervised"])
@@ -129,7 +151,7 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     inside = (answered["price_low"] <= truth) & (truth <= answered["price_high"])
     assert version.tags["inside_interval"].startswith(f"{inside.mean():.6g} [")
     assert (Path(tracking.resolve("models:/bat-pricer@champion")) / "modules.json").is_file()
-    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".pkl", ".pickle", ".joblib")]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and holds_pickle(path)]
 
     # what the person at the terminal is told
     assert "Plan for auctions:500" in studied.lines[0]

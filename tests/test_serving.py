@@ -235,6 +235,18 @@ def test_a_refusal_does_not_repeat_the_request(answer):
     )
 
 
+def test_a_failure_inside_tells_the_log_and_not_the_client(answer, monkeypatch, caplog):
+    def broken(opened, texts):
+        raise RuntimeError("/inner/path")
+
+    monkeypatch.setattr(encoder, "encode", broken)
+    status, said, reached = answer({"dataframe_records": [{"text": "a car"}]})
+    assert (status, reached) == (500, True)
+    assert set(json.loads(said)) == {"error_code", "message"}
+    assert "/inner/path" not in said
+    assert "/inner/path" in caplog.text
+
+
 def test_requests_that_wait_are_encoded_together(pair, texts, monkeypatch):
     """While one batch is encoded five more requests come; they share the next one."""
     from threading import Event, Thread

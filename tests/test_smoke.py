@@ -1,5 +1,6 @@
 """Slow: the commands as a user types them, with the real MiniLM, and a served pair over HTTP."""
 
+import base64
 import json
 import os
 import shutil
@@ -59,11 +60,11 @@ def server(project, served):
         yield address
 
 
-def post(address, body):
+def post(address, body, **headers):
     request = urllib.request.Request(
         f"{address}/invocations",
         json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
+        {"Content-Type": "application/json"} | headers,
     )
     try:
         with urllib.request.urlopen(request) as answer:
@@ -113,3 +114,43 @@ def test_a_bad_text_gets_its_row_and_no_stack_trace(server, text, reason):
     assert f"row 1: {reason}" in body["message"]
     assert "Traceback" not in json.dumps(body)
     assert "stack_trace" not in body
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory, served):
+    """Run the proxy of docs/nginx.conf before a server; yields its address."""
+    if not shutil.which("nginx"):
+        pytest.skip("nginx is not installed")
+    folder = tmp_path_factory.mktemp("proxy")
+    (folder / "users").write_text("ann:{PLAIN}secret\n")
+
+    def before(server):
+        text = (ROOT / "docs" / "nginx.conf").read_text()
+        text = text.replace("http://127.0.0.1:5001", server)
+        assert text.count(server) == 2
+        (folder / "template").write_text(text)
+        start = 'sed "s/:8080/:$1/" template > conf && exec nginx -p . -c conf'
+        return served(["sh", "-c", start, "start"], "/ping", cwd=folder)
+
+    return before
+
+
+ANN = {"Authorization": "Basic " + base64.b64encode(b"ann:secret").decode()}
+
+
+def test_behind_the_proxy_a_known_name_gets_a_price_and_an_error_says_little(server, proxied):
+    rows = {"dataframe_records": [{"text": TEXT}]}
+    with proxied(server) as address:
+        assert post(address, rows, **ANN) == post(server, rows)
+        assert post(address, rows) == (401, {"message": "a name and a password are needed"})
+        empty = post(address, {"dataframe_records": [{"text": ""}]}, **ANN)
+        assert empty == post(server, {"dataframe_records": [{"text": ""}]})
+        status, said = post(address, "text\nx,y,z\n", **ANN | {"Content-Type": "text/csv"})
+        assert (status, list(said)) == (415, ["message"])
+        assert post(address, "x" * 9_000_000, **ANN)[0] == 413
+        deep = f"{address}/invocations", b"[" * 100_000, ANN | {"Content-Type": "application/json"}
+        with pytest.raises(urllib.error.HTTPError) as refused, refused.value:
+            urllib.request.urlopen(urllib.request.Request(*deep))
+        assert refused.value.code in (400, 500)
+        assert b"Traceback" not in refused.value.read()
+        assert post(address, rows, **ANN)[0] == 200
