@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import signal
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from tqdm import tqdm
 Config = TypeVar("Config")
 
 MAX_SEED = 2**31 - 1  # what every library takes
+STOPPED = 130  # what shells say of a command that Ctrl-C ended
 USER_ERROR = 2  # what argparse exits with for a wrong command line; ours for every mistake
 
 
@@ -229,6 +231,7 @@ def main(
         config_type: its parameters.
         several_processes: a launcher may start it in more than one process.
     """
+    signal.signal(signal.SIGTERM, _stop)
     try:
         config = parse(config_type)
         started = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate launch
@@ -242,3 +245,13 @@ def main(
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(USER_ERROR) from None
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "\nstopped: what is finished is kept; the same command goes on from there\n"
+        )
+        raise SystemExit(STOPPED) from None
+
+
+def _stop(number: int, frame: object) -> None:
+    """Take a request to end as Ctrl-C is taken: runs are closed, and a word is said."""
+    raise KeyboardInterrupt

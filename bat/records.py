@@ -126,6 +126,9 @@ class Tracker(Protocol):
     def child(self, name: str) -> AbstractContextManager[Tracker]:
         """Open a run inside this one."""
 
+    def adopt(self, name: str) -> bool:
+        """Take over a finished child of that name from a run of the same work that died."""
+
     def register(self, folder: Path, tags: Mapping[str, str], description: str) -> str:
         """Log a saved pricer as a new version, the candidate, and return that version."""
 

@@ -525,6 +525,8 @@ def _arm(
 
 def _log_arm(arm: Arm, prepared: Prepared, finetune_on: str, tracker: records.Tracker) -> None:
     """Log one arm as a child: the pair as models, its numbers, settings, and corpus."""
+    if tracker.adopt(outcome.arm_name(arm.documents, arm.seed)):
+        return
     with tracker.child(outcome.arm_name(arm.documents, arm.seed)) as child:
         child.log(records.Params({"documents": arm.documents, "seed": arm.seed} | _told(arm.story)))
         child.log(records.Tags({"arm": "encoder", "finetune_on": finetune_on}))
@@ -578,32 +580,35 @@ def _baseline(
     loaded, test = prepared.corpus, prepared.rows("test")
     validation = prepared.rows("validation")
     began = time.monotonic()
+    found = None
+    if name in baselines.SEARCHED:
+        features = _baseline_features(name, base, prepared, seed)
+        label = baselines.LABELS[name]
+        found = evaluate(features, prepared, trials=trials, seed=seed, what=label)
+    predictions = found.predictions if found else _baseline_predictions(name, base, prepared, seed)
+    scored = Scored(
+        documents=None,
+        seed=seed,
+        baseline=name,
+        predictions=predictions[test],
+        validation_mae=float(np.abs(predictions - loaded.prices)[validation].mean()),
+        seconds={
+            name if name == "supervised" else "baselines": time.monotonic() - began,
+        },
+    )
+    if tracker.adopt(f"baseline={name}"):
+        return scored
     with tracker.child(f"baseline={name}") as child:
         child.log(records.Tags({"arm": "baseline", "baseline": name}))
-        if name in baselines.SEARCHED:
-            features = _baseline_features(name, base, prepared, seed)
-            label = baselines.LABELS[name]
-            found = evaluate(features, prepared, trials=trials, seed=seed, what=label)
-            predictions = found.predictions
-            for record in evaluation_records(found, prepared):
-                child.log(record)
-        else:
-            predictions = _baseline_predictions(name, base, prepared, seed)
-        scored = Scored(
-            documents=None,
-            seed=seed,
-            baseline=name,
-            predictions=predictions[test],
-            validation_mae=float(np.abs(predictions - loaded.prices)[validation].mean()),
-            seconds={
-                name if name == "supervised" else "baselines": time.monotonic() - began,
-            },
-        )
-        if name not in baselines.SEARCHED:
-            for record in outcome.prediction_records(
+        logged = (
+            evaluation_records(found, prepared)
+            if found
+            else outcome.prediction_records(
                 loaded.lines[test], loaded.prices[test], predictions[test], scored.validation_mae
-            ):
-                child.log(record)
+            )
+        )
+        for record in logged:
+            child.log(record)
         child.log(outcome.seconds_record(scored.seconds))
     return scored
 

@@ -6,6 +6,9 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import socket
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +25,9 @@ from bat.cli import InputError
 
 REGISTERED_MODEL = "bat-pricer"
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
+KEY, PROCESS, BEAT = "bat.key", "bat.process", "bat.heartbeat"  # tags of a run that is at work
+PARENT = "mlflow.parentRunId"
+BEAT_SECONDS, STALE_SECONDS = 30, 600  # a run silent for so long has died, wherever it ran
 COMPARED = "compared."  # begins the names of the registry's tags that count comparisons
 DIGEST_LETTERS = 36  # of a dataset input; MLflow's own limit
 SERVING_FILE = Path(__file__).with_name("serving.py")
@@ -38,11 +44,20 @@ TEXT_TO_PRICE = ModelSignature(
 )
 
 
-class MlflowTracker:
-    """Writes records to one MLflow run."""
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """What runs of the same work that died have left: themselves, and their finished children."""
 
-    def __init__(self, run_id: str) -> None:
+    runs: frozenset[str] = frozenset()
+    children: Mapping[str, str] = dataclasses.field(default_factory=dict)  # run ids by name
+
+
+class MlflowTracker:
+    """Writes records to one MLflow run, and takes over what a run of the same work left behind."""
+
+    def __init__(self, run_id: str, left: Left | None = None) -> None:
         self.run_id = run_id
+        self.left = left or Left()
 
     def log(self, record: records.Record) -> None:
         """Write one record, each kind in MLflow's own form."""
@@ -69,11 +84,37 @@ class MlflowTracker:
     @contextlib.contextmanager
     def child(self, name: str) -> Iterator[MlflowTracker]:
         """Open a run inside this one."""
-        with mlflow.start_run(run_name=name, nested=True) as run:
+        with mlflow.start_run(run_name=name, nested=True) as run, _killed_if_stopped():
             yield MlflowTracker(run.info.run_id)
+
+    def adopt(self, name: str) -> bool:
+        """Move a finished child of that name here, if a run that died has left one."""
+        child, client = self.left.children.get(name), mlflow.MlflowClient()
+        if child is None:
+            return False
+        with units.lock("adoption"):
+            if client.get_run(child).data.tags[PARENT] not in self.left.runs:
+                return False  # another run of the same work was faster
+            client.set_tag(child, PARENT, self.run_id)
+        return True
 
     def register(self, folder: Path, tags: Mapping[str, str], description: str) -> str:
         """Log the pair as one pyfunc and give its new version the alias ``candidate``."""
+        version = self._version_left() or self._new_version(folder, tags)
+        client = mlflow.MlflowClient()
+        for name, value in tags.items():  # of a version left behind, the study is now this one
+            client.set_model_version_tag(REGISTERED_MODEL, version, name, value)
+        client.update_model_version(REGISTERED_MODEL, version, description)
+        client.set_registered_model_alias(REGISTERED_MODEL, CANDIDATE, version)
+        return version
+
+    def _version_left(self) -> str | None:
+        """Find the version that a run of the same work registered before it died."""
+        found = mlflow.MlflowClient().search_model_versions(f"name = '{REGISTERED_MODEL}'")
+        mine = (v for v in found if v.tags.get("study") in self.left.runs)
+        return next((str(version.version) for version in mine), None)
+
+    def _new_version(self, folder: Path, tags: Mapping[str, str]) -> str:
         with _calm():
             logged = mlflow.pyfunc.log_model(
                 name="pricer",
@@ -83,11 +124,8 @@ class MlflowTracker:
                 signature=TEXT_TO_PRICE,
                 pip_requirements=_requirements(),
             )
-            version = mlflow.register_model(logged.model_uri, REGISTERED_MODEL, tags=dict(tags))
-        client = mlflow.MlflowClient()
-        client.update_model_version(REGISTERED_MODEL, version.version, description)
-        client.set_registered_model_alias(REGISTERED_MODEL, CANDIDATE, version.version)
-        return str(version.version)
+            made = mlflow.register_model(logged.model_uri, REGISTERED_MODEL, tags=dict(tags))
+        return str(made.version)
 
     def champion(self) -> records.Standing | None:
         """Say which pair is served now, if there is one."""
@@ -183,16 +221,107 @@ def standings() -> list[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def run(name: str) -> Iterator[MlflowTracker]:
-    """Open the run of an entry point: the project's own under ``mlflow run``, else a new one."""
+def run(name: str, key: str = "") -> Iterator[MlflowTracker]:
+    """Open the run of an entry point: the project's own under ``mlflow run``, else a new one.
+
+    Runs whose process has died are marked as killed first. While it lasts the run says, by a tag,
+    that it is alive.
+
+    Args:
+        name: of the run.
+        key: names the work by all its inputs; what runs of the same key left is taken over.
+    """
     _without_bars()
     with _calm():
         adopted = os.environ.get("MLFLOW_RUN_ID")
         opened = mlflow.start_run() if adopted else mlflow.start_run(run_name=name)
-    with opened as active:
+    with opened as active, _killed_if_stopped():
+        own = active.info.run_id
         if adopted:
             mlflow.set_tag("mlflow.runName", name)
-        yield MlflowTracker(active.info.run_id)
+        _end_dead()
+        left = _left(key) if key else Left()
+        mlflow.set_tags({PROCESS: _process(os.getpid())} | ({KEY: key} if key else {}))
+        with _beating(own):
+            yield MlflowTracker(own, left)
+
+
+@contextlib.contextmanager
+def _killed_if_stopped() -> Iterator[None]:
+    """End the run as killed, not as failed, when the user stops the command."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        mlflow.end_run("KILLED")
+        raise
+
+
+@contextlib.contextmanager
+def _beating(run_id: str) -> Iterator[None]:
+    """Say every half minute that a run is alive."""
+    client, done = mlflow.MlflowClient(), threading.Event()
+
+    def beat() -> None:
+        while True:
+            with contextlib.suppress(MlflowException, OSError):  # the store may be away for a while
+                client.set_tag(run_id, BEAT, str(int(time.time())))
+            if done.wait(BEAT_SECONDS):
+                return
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _process(number: int) -> str:
+    """Name a process so that no other is ever taken for it: host, number, time of its start."""
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        started = "-" if fields[0] == "Z" else fields[19]  # a zombie has ended
+    except OSError:  # it is gone, or this is no Linux
+        started = "-"
+    return f"{socket.gethostname()} {number} {started}"
+
+
+def _is_dead(tags: Mapping[str, str]) -> bool:
+    """Tell whether the process of a run is gone, or has not been heard of for long."""
+    host, number, started = tags[PROCESS].split()
+    if host == socket.gethostname() and started != "-":
+        return _process(int(number)) != tags[PROCESS]
+    return time.time() - float(tags.get(BEAT, 0)) > STALE_SECONDS
+
+
+def _end_dead() -> None:
+    """Mark runs of this experiment as killed whose process has died, with their children."""
+    client = mlflow.MlflowClient()
+    for found in _search(f"attributes.status = 'RUNNING' and tags.`{PROCESS}` != ''"):
+        if _is_dead(found.data.tags):
+            inside = f"attributes.status = 'RUNNING' and tags.`{PARENT}` = '{found.info.run_id}'"
+            for each in [*_search(inside), found]:
+                client.set_terminated(each.info.run_id, "KILLED")
+
+
+def _left(key: str) -> Left:
+    """Find what runs of the same work have left that were killed or failed."""
+    ended = ("KILLED", "FAILED")
+    dead = [run for run in _search(f"tags.`{KEY}` = '{key}'") if run.info.status in ended]
+    runs = frozenset(run.info.run_id for run in dead)
+    children = {
+        child.info.run_name: child.info.run_id
+        for each in runs
+        for child in _search(f"attributes.status = 'FINISHED' and tags.`{PARENT}` = '{each}'")
+    }
+    return Left(runs, children)
+
+
+def _search(asked: str) -> list[Run]:
+    """Search the runs of the experiment that is in use."""
+    found: list[Run] = mlflow.search_runs(filter_string=asked, output_format="list")
+    return found
 
 
 def read(run_id: str, files: Sequence[str]) -> records.Kept:

@@ -92,7 +92,19 @@ def promotion(promote: str) -> tuple[str, float]:
 
 def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
-    from bat import champion, corpus, encoder, mlm, page, plan, records, report, study, tracking
+    from bat import (
+        champion,
+        corpus,
+        encoder,
+        mlm,
+        page,
+        plan,
+        records,
+        report,
+        study,
+        tracking,
+        units,
+    )
 
     loaded = study.load(config)
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
@@ -116,7 +128,10 @@ def run(config: StudyConfig) -> None:
     cli.say(plan.text(planned, prepared))
     if config.plan_only:
         return
-    with tracking.run("scaling_study") as tracker:
+    key = units.key(
+        config=asdict(config), corpus=loaded.digest, base=base.digest, code=units.own_code()
+    )
+    with tracking.run("scaling_study", key) as tracker:
         tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
         for record in report.findings_records(prepared):
             tracker.log(record)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,6 +242,38 @@ def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkey
     assert "version 4, the champion: promote=always; version 1 was" in lines[-1]
     tags = store.get_registered_model("bat-pricer").tags
     assert [n for name, n in tags.items() if name.startswith("compared.")] == ["1"]
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_what_a_dead_study_has_left_is_taken_over(store, tiny_folder, sales, lines, dead):
+    toy_study(tiny_folder, sales, sizes="0")
+    first = store.search_runs(["0"], "run_name = 'scaling_study'")[0].info.run_id
+    store.update_run(first, status="RUNNING")
+    here = tracking._process(os.getpid())
+    host, number, _ = here.split()
+    store.set_tag(first, tracking.PROCESS, f"{host} {number} 1" if dead else here)
+    toy_study(tiny_folder, sales, sizes="0")
+    second = store.search_runs(["0"], "run_name = 'scaling_study'")[0].info.run_id
+    assert second != first
+    children = store.search_runs(["0"], "tags.arm != ''")
+    parents = [run.data.tags[tracking.PARENT] for run in children]
+    versions = store.search_model_versions("name = 'bat-pricer'")
+    if dead:
+        assert store.get_run(first).info.status == "KILLED"
+        assert parents == [second] * 2
+        assert [version.tags["study"] for version in versions] == [second]
+    else:
+        assert store.get_run(first).info.status == "RUNNING"
+        assert sorted(parents) == sorted([first, second] * 2)
+        assert len(versions) == 2
+
+
+def test_a_run_elsewhere_is_dead_when_it_has_been_silent_for_long():
+    now = time.time()
+    tags = {tracking.PROCESS: "elsewhere 5 77"}
+    assert not tracking._is_dead(tags | {tracking.BEAT: str(now - 300)})
+    assert tracking._is_dead(tags | {tracking.BEAT: str(now - 700)})
+    assert tracking._is_dead(tags)
 
 
 def test_a_better_pair_is_promoted_on_rows_new_to_both(

@@ -1,0 +1,134 @@
+"""Slow: a study whose process is killed, at any moment, ends as if nothing had happened."""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+from bat import outcome
+
+ROOT = Path(__file__).parent.parent
+KILLS = 20
+READY = "Plan for"  # what a study says when its imports and checks are done
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def command(sales, tiny_folder):
+    """A small study with all stages."""
+    asked = {"data": sales, "base_model": tiny_folder, "sizes": "0,256,1.0", "trials": 2}
+    asked |= {"baselines": "median,ridge,lengths"}
+    words = [f"--{name}={value}" for name, value in asked.items()]
+    return [sys.executable, "-m", "entrypoints.scaling_study", *words]
+
+
+class Place:
+    """A store and a cache of their own, in which commands are run."""
+
+    def __init__(self, folder, migrated):
+        self.folder = folder
+        folder.mkdir()
+        shutil.copy(migrated, folder / "mlflow.db")
+        with sqlite3.connect(folder / "mlflow.db") as database:
+            database.execute("UPDATE experiments SET artifact_location = ?", (f"{folder}/runs",))
+        database.close()
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.client = mlflow.MlflowClient(self.uri)
+
+    def start(self, command):
+        """Start a command, and return when it has begun its work."""
+        said = (self.folder / "said").open("w")
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ
+            | {"MLFLOW_TRACKING_URI": self.uri, "BAT_HOME": f"{self.folder}/home"}
+            | {"PYTHONUNBUFFERED": "1"},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        while READY not in self.said():
+            assert process.poll() is None, self.said()
+            time.sleep(0.02)
+        return process
+
+    def said(self):
+        return (self.folder / "said").read_text()
+
+    def runs(self):
+        return self.client.search_runs(["0"])
+
+    def result(self):
+        """What the newest study found, and the names of its runs."""
+        parents = [run for run in self.runs() if run.info.run_name == "scaling_study"]
+        run_id = parents[0].info.run_id
+        children = self.client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{run_id}'")
+        table = pd.read_csv(self.client.download_artifacts(run_id, "results.csv"))
+        table = table.drop(columns=[name for name in table if name.endswith("_seconds")]).to_csv()
+        predictions = [
+            Path(self.client.download_artifacts(each.info.run_id, outcome.PREDICTIONS_FILE))
+            for each in children
+        ]
+        names = sorted(each.info.run_name for each in children)
+        return table, names, sorted(path.read_text() for path in predictions)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command, tmp_path_factory, migrated):
+    """How a study ends that nobody kills, and how long its work takes."""
+    place = Place(tmp_path_factory.mktemp("undisturbed") / "place", migrated)
+    process = place.start(command)
+    began = time.monotonic()
+    assert process.wait() == 0, place.said()
+    return place.result(), time.monotonic() - began
+
+
+@pytest.mark.parametrize("kill", range(KILLS))
+def test_a_killed_study_ends_as_if_nothing_had_happened(
+    kill, command, undisturbed, tmp_path, migrated
+):
+    wanted, seconds = undisturbed
+    place = Place(tmp_path / "place", migrated)
+    process = place.start(command)
+    # Each has its own twentieth of the time, the last ones the end with logging and registration.
+    moment = seconds * (kill + random.Random(kill).random()) / KILLS
+    time.sleep(moment)
+    os.killpg(process.pid, signal.SIGKILL)
+    was_done = process.wait() == 0
+    assert place.start(command).wait() == 0, place.said()
+    assert place.result() == wanted
+    statuses = [run.info.status for run in place.runs()]
+    assert "RUNNING" not in statuses
+    finished = [run.info.run_name for run in place.runs() if run.info.status == "FINISHED"]
+    if not was_done:
+        assert len(finished) == len(set(finished)), "something finished was logged again"
+        assert len(place.client.search_model_versions("name = 'bat-pricer'")) == 1
+    champion = place.client.get_model_version_by_alias("bat-pricer", "champion")
+    assert str(champion.version) == "1"
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_study_that_is_stopped_says_how_to_go_on(asked, command, undisturbed, tmp_path, migrated):
+    wanted, seconds = undisturbed
+    place = Place(tmp_path / "place", migrated)
+    process = place.start(command)
+    time.sleep(seconds / 2)
+    process.send_signal(asked)
+    assert process.wait() == 130
+    assert "the same command goes on from there" in place.said()
+    assert "Traceback" not in place.said()
+    statuses = {run.info.status for run in place.runs()}
+    assert statuses <= {"KILLED", "FINISHED"}
+    assert "KILLED" in statuses
+    assert place.start(command).wait() == 0, place.said()
+    assert place.result() == wanted
