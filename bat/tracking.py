@@ -232,7 +232,7 @@ def run(name: str, key: str = "") -> Iterator[MlflowTracker]:
         key: names the work by all its inputs; what runs of the same key left is taken over.
     """
     _without_bars()
-    with _calm():
+    with _calm(), units.lock("store"):  # a new SQLite file breaks when two migrate it at once
         adopted = os.environ.get("MLFLOW_RUN_ID")
         opened = mlflow.start_run() if adopted else mlflow.start_run(run_name=name)
     with opened as active, _killed_if_stopped():

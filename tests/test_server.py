@@ -1,0 +1,230 @@
+"""Slow: studies on a tracking server with PostgreSQL behind it, through a network that fails."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CUT_SECONDS = 30
+pytestmark = pytest.mark.slow
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def database():
+    """The address of an empty PostgreSQL database, in a cluster that is thrown away."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")) or [shutil.which("pg_ctl")]
+    if not found[-1]:
+        pytest.skip("PostgreSQL is not installed")
+    binaries, port = Path(found[-1]).parent, free_port()
+    top = Path(tempfile.mkdtemp())
+    prefix = []
+    if os.getuid() == 0:  # which PostgreSQL refuses to run as
+        os.chown(top, pwd.getpwnam("postgres").pw_uid, -1)
+        prefix = ["runuser", "-u", "postgres", "--"]
+
+    def tell(*command):
+        subprocess.run([*prefix, *command], cwd=top, check=True, capture_output=True, text=True)
+
+    tell(binaries / "initdb", "-D", top / "data", "-U", "bat", "--auth=trust")
+    options = f"-p {port} -k {top} -c listen_addresses=127.0.0.1"
+    tell(binaries / "pg_ctl", "-D", top / "data", "-w", "-l", top / "log", "-o", options, "start")
+    yield f"postgresql://bat@127.0.0.1:{port}/postgres"
+    tell(binaries / "pg_ctl", "-D", top / "data", "-m", "immediate", "stop")
+    shutil.rmtree(top)
+
+
+class Network:
+    """Hands connections on to a server, and can be cut."""
+
+    def __init__(self):
+        self.port, self.target, self.is_cut = free_port(), 0, False
+        self.open = []
+        self.listen()
+
+    def listen(self):
+        self.door = socket.create_server(("127.0.0.1", self.port), backlog=64)
+        threading.Thread(target=self.accept, args=(self.door,), daemon=True).start()
+
+    def accept(self, door):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = door.accept()
+                try:
+                    far = socket.create_connection(("127.0.0.1", self.target))
+                except OSError:
+                    near.close()
+                    continue
+                self.open += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+
+    def pump(self, one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def cut(self):
+        """Break every connection, and take no new one."""
+        self.door.shutdown(socket.SHUT_RDWR)
+        self.door.close()
+        for end in self.open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self.open.clear()
+
+
+class Server:
+    """MLflow's tracking server, with the artifacts behind it, reached through a network."""
+
+    def __init__(self, database, folder):
+        self.database, self.folder, self.network = database, folder, Network()
+        self.address = f"http://127.0.0.1:{self.network.port}"
+
+    def start(self):
+        port = free_port()
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "2"]
+        command += ["--backend-store-uri", self.database, "--serve-artifacts"]
+        command += ["--artifacts-destination", str(self.folder)]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder,
+            start_new_session=True,
+        )
+        self.network.target = port
+        for _ in range(120):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{self.address}/health").read()
+                return
+            time.sleep(1)
+        pytest.fail("the tracking server did not answer")
+
+    def stop(self):
+        os.killpg(self.process.pid, 15)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(database, tmp_path_factory):
+    running = Server(database, tmp_path_factory.mktemp("artifacts"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def start(sales, tiny_folder, tmp_path):
+    """Start a small study on a store, in a cache of its own unless one is named."""
+
+    def begin(uri, number=0, home=None):
+        asked = {"data": sales, "base_model": tiny_folder, "sizes": "0,256,1.0", "trials": 2}
+        asked |= {"baselines": "median,ridge", "seeds": number}
+        home = home or tmp_path / f"home-{number}"
+        return subprocess.Popen(
+            [sys.executable, "-m", "entrypoints.scaling_study"]
+            + [f"--{name}={value}" for name, value in asked.items()],
+            cwd=ROOT,
+            env=os.environ | {"MLFLOW_TRACKING_URI": uri, "BAT_HOME": str(home)},
+            stdout=subprocess.DEVNULL,
+            stderr=(tmp_path / f"said-{number}").open("w"),
+        )
+
+    return begin
+
+
+def said(tmp_path, number=0):
+    return (tmp_path / f"said-{number}").read_text()[-3000:]
+
+
+def studies(uri):
+    """The results of all studies of a store, newest first, without their times."""
+    client = mlflow.MlflowClient(uri)
+    tables = []
+    for run in client.search_runs(["0"], "run_name = 'scaling_study'"):
+        assert run.info.status == "FINISHED"
+        mine = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+        assert len(client.search_runs(["0"], mine)) == 5
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", uri)
+            table = pd.read_csv(client.download_artifacts(run.info.run_id, "results.csv"))
+        tables.append(table.drop(columns=[n for n in table if n.endswith("_seconds")]).to_csv())
+    return tables
+
+
+def test_a_study_its_registry_and_its_pair_work_on_a_server(server, start, tmp_path, monkeypatch):
+    assert start(server.address).wait() == 0, said(tmp_path)
+    assert len(studies(server.address)) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    model = mlflow.pyfunc.load_model("models:/bat-pricer@champion")
+    priced = model.predict(pd.DataFrame({"text": ["1990 arrow coupe in red"]}))
+    assert 0 < priced["price_low"][0] < priced["price"][0] < priced["price_high"][0]
+    assert b"MLflow" in urllib.request.urlopen(server.address).read()
+
+
+def test_a_study_waits_for_a_server_that_is_away(server, start, tmp_path):
+    wanted = studies(server.address)[-1]
+    process = start(server.address)
+    client = mlflow.MlflowClient(server.address)
+    before = len(client.search_runs(["0"]))
+    while len(client.search_runs(["0"])) < before + 2:  # the study and its first arm
+        assert process.poll() is None, said(tmp_path)
+        time.sleep(0.2)
+    server.network.cut()
+    server.stop()
+    time.sleep(CUT_SECONDS)
+    assert process.poll() is None, said(tmp_path)
+    server.network.listen()
+    server.start()
+    assert process.wait() == 0, said(tmp_path)
+    assert studies(server.address)[0] == wanted
+
+
+def test_four_studies_at_once_lose_nothing(server, start, tmp_path):
+    client = mlflow.MlflowClient(server.address)
+    before, known = len(studies(server.address)), versions(client)
+    four = [start(server.address, number) for number in range(1, 5)]
+    for number, process in enumerate(four, 1):
+        assert process.wait() == 0, said(tmp_path, number)
+    assert len(studies(server.address)) == before + 4
+    assert len(versions(client)) == len(known) + 4
+    champion = client.get_model_version_by_alias("bat-pricer", "champion")
+    assert champion.version in versions(client)
+
+
+def versions(client):
+    return {version.version for version in client.search_model_versions("name = 'bat-pricer'")}
+
+
+def test_two_studies_at_once_on_one_new_file(start, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    both = [start(uri, number, tmp_path / "home") for number in (1, 2)]
+    for number, process in enumerate(both, 1):
+        assert process.wait() == 0, said(tmp_path, number)
+    assert len(studies(uri)) == 2
+    client = mlflow.MlflowClient(uri)
+    assert len(versions(client)) == 2
+    assert client.get_model_version_by_alias("bat-pricer", "champion").version in versions(client)
