@@ -10,8 +10,11 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
+
+_APART: ContextVar[str] = ContextVar("apart", default="")
 
 
 def home() -> Path:
@@ -24,7 +27,20 @@ def home() -> Path:
 def key(**inputs: object) -> str:
     """Name a unit by everything its result depends on: 32 hex digits, the same on every machine."""
     text = json.dumps(inputs, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return _APART.get() + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@contextmanager
+def afresh() -> Iterator[None]:
+    """Find nothing that was done before, and leave nothing to be found, while the block lasts."""
+    apart = f"apart-{uuid.uuid4().hex[:8]}-"
+    token = _APART.set(apart)
+    try:
+        yield
+    finally:
+        _APART.reset(token)
+        for path in home().glob(f"*/*{apart}*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def digest(texts: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,9 +25,9 @@ class StudyConfig(cli.DataConfig):
     recipe: str = option(
         "plain",
         "plain, or changes to it with commas between: learning_rate=1e-4, mask_share=0.2, "
-        "whole_words=false, passes=1 (above 1 needs schedule=independent)",
+        "whole_words=false, schedule=one_pass (one trunk for all sizes; or independent), passes=1 "
+        "(above 1 needs schedule=independent)",
     )
-    schedule: str = option("one_pass", "one_pass (one trunk for all sizes) or independent")
     finetune_on: str = option("train", "train; or all, test texts included (transductive)")
     baselines: str = option(
         ",".join(cli.DEFAULT_BASELINES),
@@ -42,6 +43,7 @@ class StudyConfig(cli.DataConfig):
         "which pair is served: if_better than the champion on rows new to both (if_better:0.02 "
         "for an error lower by at least 2 %), always the new one, or never",
     )
+    resume: bool = option(True, "go on from what is done; false repeats everything")
     plan_only: bool = option(False, "print the plan and stop")
 
     def __post_init__(self) -> None:
@@ -50,31 +52,36 @@ class StudyConfig(cli.DataConfig):
         cli.whole_numbers("seeds", self.seeds)
         cli.check_range("trials", self.trials, 1, 1000)
         cli.check_range("margin", self.margin, 0.001, 0.999)
-        cli.check_choice("schedule", self.schedule, ("one_pass", "independent"))
         cli.check_choice("finetune_on", self.finetune_on, ("train", "all"))
         cli.names("baselines", self.baselines, cli.BASELINES)
         promotion(self.promote)
-        passes = recipe_changes(self.recipe).get("passes", 1)
-        if passes > 1 and self.schedule == "one_pass":
-            raise cli.InputError(
-                f"passes={passes} with schedule=one_pass",
-                "one pass, or schedule=independent",
-                "add schedule=independent: each size is then tuned by itself",
-            )
+        recipe_changes(self.recipe)
 
 
-def recipe_changes(recipe: str) -> dict[str, Any]:
-    """Read the changes that a user makes to the plain recipe; fields of ``mlm.Recipe``.
+def recipe_changes(recipe: str) -> tuple[dict[str, Any], str]:
+    """Read the changes that a user makes to the plain recipe.
+
+    Returns:
+        Fields of ``mlm.Recipe``, and the schedule: ``one_pass`` or ``independent``.
 
     Raises:
         InputError: a name is unknown, or its value cannot be meant.
     """
     kinds = {"learning_rate": float, "mask_share": float, "whole_words": bool, "passes": int}
-    changes = {} if recipe == "plain" else cli.settings("recipe", recipe, kinds)
+    changes = cli.settings("recipe", recipe, kinds | {"schedule": str}) if recipe != "plain" else {}
+    schedule = changes.pop("schedule", "one_pass")
+    cli.check_choice("schedule", schedule, ("one_pass", "independent"))
     cli.check_range("learning_rate", changes.get("learning_rate", 1e-4), 1e-8, 1.0)
     cli.check_range("mask_share", changes.get("mask_share", 0.2), 0.01, 0.9)
-    cli.check_range("passes", changes.get("passes", 1), 1, 100)
-    return changes
+    passes = changes.get("passes", 1)
+    cli.check_range("passes", passes, 1, 100)
+    if passes > 1 and schedule == "one_pass":
+        raise cli.InputError(
+            f"passes={passes} with schedule=one_pass",
+            "one pass, or schedule=independent",
+            f"write recipe=passes={passes},schedule=independent: each size is then tuned by itself",
+        )
+    return changes, schedule
 
 
 def promotion(promote: str) -> tuple[str, float]:
@@ -92,6 +99,13 @@ def promotion(promote: str) -> tuple[str, float]:
 
 def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
+    from bat import units
+
+    with contextlib.nullcontext() if config.resume else units.afresh():
+        _run(config)
+
+
+def _run(config: StudyConfig) -> None:
     from bat import (
         champion,
         corpus,
@@ -112,7 +126,8 @@ def run(config: StudyConfig) -> None:
     seeds = cli.whole_numbers("seeds", config.seeds)
     texts = study.tuning_texts(prepared, seed=seeds[0], finetune_on=config.finetune_on)
     sizes = corpus.parse_sizes(config.sizes, len(texts))
-    recipe = mlm.Recipe(**recipe_changes(config.recipe))
+    changes, schedule = recipe_changes(config.recipe)
+    recipe = mlm.Recipe(**changes)
     with_baselines = cli.names("baselines", config.baselines, cli.BASELINES)
     planned = plan.make(
         base,
@@ -122,7 +137,7 @@ def run(config: StudyConfig) -> None:
         n_seeds=len(seeds),
         trials=config.trials,
         recipe=recipe,
-        schedule=config.schedule,
+        schedule=schedule,
         with_baselines=with_baselines,
     )
     cli.say(plan.text(planned, prepared))
@@ -143,7 +158,7 @@ def run(config: StudyConfig) -> None:
             seeds=seeds,
             trials=config.trials,
             recipe=recipe,
-            schedule=config.schedule,
+            schedule=schedule,
             finetune_on=config.finetune_on,
             with_baselines=with_baselines,
             margin=config.margin,

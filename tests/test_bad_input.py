@@ -186,7 +186,7 @@ PARAMETERS = [
     (scaling_study, {"sizes": "0,0.01"}, "at least 256 documents"),
     (scaling_study, {"sizes": "0,99999999"}, "99,999,999 documents"),
     (scaling_study, {"data": "auctions:200"}, "at least 256 documents"),
-    (scaling_study, {"schedule": "both"}, "schedule='both'"),
+    (scaling_study, {"recipe": "schedule=both"}, "schedule='both'"),
     (scaling_study, {"finetune_on": "none"}, "finetune_on='none'"),
     (scaling_study, {"baselines": "tfidf,word2vec"}, "'word2vec' in baselines"),
     (scaling_study, {"baselines": ""}, "'' in baselines"),

@@ -242,6 +242,8 @@ def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkey
     assert "version 4, the champion: promote=always; version 1 was" in lines[-1]
     tags = store.get_registered_model("bat-pricer").tags
     assert [n for name, n in tags.items() if name.startswith("compared.")] == ["1"]
+    with pytest.raises(AssertionError, match="work was done again"):
+        toy_study(tiny_folder, sales, resume=False)
 
 
 @pytest.mark.parametrize("dead", [True, False])
@@ -344,7 +346,7 @@ def test_plan_only_leaves_nothing(store, tiny_folder, sales, lines):
 
 def test_several_seeds_and_independent_tunings(store, tiny_folder, sales, lines):
     sizes = {"sizes": "0,256", "baselines": "none"}
-    toy_study(tiny_folder, sales, seeds="0,1", schedule="independent", **sizes)
+    toy_study(tiny_folder, sales, seeds="0,1", recipe="schedule=independent", **sizes)
     names = {run.info.run_name for run in store.search_runs(["0"])} - {"scaling_study"}
     assert names == {f"documents={n} seed={s}" for n in (0, 256) for s in (0, 1)}
     assert "2 seeds: the intervals hold" in lines[-1]

@@ -81,6 +81,23 @@ units.build("kind", "unit", fill)
 """
 
 
+def test_work_done_afresh_finds_nothing_and_leaves_nothing():
+    def fill(folder):
+        (folder / "number").write_text("1")
+
+    kept = units.build("kind", units.key(a=1), fill)
+    with units.afresh():
+        mine = units.build("kind", units.key(a=1), fill)
+        units.write(units.home() / "parts" / f"{units.key(b=1)}.npy", b"rows")
+        assert mine != kept
+        assert units.key(a=1) == units.key(a=1)
+        with units.afresh():
+            assert units.folder("kind", units.key(a=1)) not in (mine, kept)
+    left = [path.name for path in units.home().glob("*/*")]
+    assert sorted(left) == sorted([kept.name, f"kind-{kept.name}"])  # with its lock
+    assert units.folder("kind", units.key(a=1)) == kept
+
+
 def test_processes_that_want_one_unit_at_once_fill_it_once(tmp_path):
     workers = [
         subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path), name]) for name in ("a", "b")
