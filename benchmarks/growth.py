@@ -1,0 +1,125 @@
+"""Time and memory of each stage of a study as the corpus grows; each should grow at most linearly.
+
+python -m benchmarks.growth [--toy] [--documents 10000,30000,100000,300000]      (Linux)
+
+The built-in corpus, and a drawn encoder of two narrow layers with the default one's vocabulary, so
+that what is measured is the work around the encoder. Each size runs in a process of its own, stage
+by stage as a study does; the peak of memory is reset before each stage. Last: the exponent b of
+time ~ documents^b between the first and the last size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from bat import baselines, corpus, encoder, mlm, study
+
+DOCUMENTS, TOY = "10000,30000,100000,300000", "600,1200"
+TRIALS = 3
+WIDTH, LAYERS, HEADS = 32, 2, 2
+Found = TypeVar("Found")
+
+
+def drawn_encoder(folder: Path) -> Path:
+    """Save a small BERT with drawn weights as a sentence encoder."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import BertConfig, BertModel
+
+    words = encoder.open_encoder(encoder.DEFAULT_ENCODER).model.tokenizer
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=WIDTH, num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS, intermediate_size=2 * WIDTH,
+    )  # fmt: skip
+    with encoder.quiet():
+        BertModel(config).save_pretrained(folder / "inside")
+        words.save_pretrained(folder / "inside")
+        modules = [Transformer(str(folder / "inside")), Pooling(WIDTH, "mean")]
+        whole = SentenceTransformer(modules=modules, device="cpu")
+        whole.max_seq_length = 256
+        whole.save(str(folder / "encoder"))
+    return folder / "encoder"
+
+
+def peak_mb() -> float:
+    """Most memory that this process has had since the last reset."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def stage(name: str, documents: int, work: Callable[[], Found]) -> Found:
+    """Do one stage, and print its seconds and its peak of memory."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    began = time.perf_counter()
+    found = work()
+    seconds = time.perf_counter() - began
+    print(f"{documents} documents, {name}: {seconds:.1f} s, {peak_mb():.0f} MB", flush=True)
+    return found
+
+
+def stages(documents: int) -> None:
+    """Run a study's stages one after the other."""
+    with tempfile.TemporaryDirectory() as top:
+        os.environ["BAT_HOME"] = f"{top}/home"
+        opened = encoder.open_encoder(str(drawn_encoder(Path(top))))
+        loaded = stage("loading", documents, lambda: corpus.load(f"auctions:{documents}"))
+        prepared = stage("checks", documents, lambda: study.prepare(loaded, opened))
+        texts = study.tuning_texts(prepared, seed=0, finetune_on="train")
+        sizes = [len(texts) // 2, len(texts)]
+        held_out = study.held_out_texts(prepared, "train")
+        tuned = stage(
+            "tuning",
+            documents,
+            lambda: list(study.tune(opened, texts, sizes, mlm.Recipe(), held_out=held_out)),
+        )
+        best = encoder.open_encoder(str(tuned[-1].folder))
+        rows = stage("embedding", documents, lambda: study.embed(best, prepared, "all"))
+        stage(
+            "search",
+            documents,
+            lambda: study.evaluate(rows, prepared, trials=TRIALS, seed=0, what="all"),
+        )
+        known, train = prepared.corpus, prepared.rows("train")
+        stage(
+            "TF-IDF + ridge",
+            documents,
+            lambda: baselines.tfidf_ridge(known.texts, known.prices, train, groups=known.text_ids),
+        )
+
+
+def main() -> None:
+    """Run each size in a process of its own, and print how time grows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--documents", default=DOCUMENTS)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        stages(asked.one)
+        return
+    times: dict[str, list[tuple[int, float]]] = {}
+    for documents in map(int, (TOY if asked.toy else asked.documents).split(",")):
+        command = [sys.executable, "-m", "benchmarks.growth", "--one", str(documents)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        print(done, end="", flush=True)
+        for line in done.splitlines():
+            name, _, told = line.partition(", ")[2].partition(": ")
+            times.setdefault(name, []).append((documents, float(told.split()[0])))
+    for name, points in times.items():
+        (few, fast), (many, slow) = points[0], points[-1]
+        print(f"growth: {name}, time ~ documents^{np.log(slow / fast) / np.log(many / few):.2f}")
+
+
+if __name__ == "__main__":
+    main()
