@@ -46,17 +46,17 @@ class Place:
 
     def start(self, command):
         """Start a command, and return when it has begun its work."""
-        said = (self.folder / "said").open("w")
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ
-            | {"MLFLOW_TRACKING_URI": self.uri, "BAT_HOME": f"{self.folder}/home"}
-            | {"PYTHONUNBUFFERED": "1"},
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (self.folder / "said").open("w") as said:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ
+                | {"MLFLOW_TRACKING_URI": self.uri, "BAT_HOME": f"{self.folder}/home"}
+                | {"PYTHONUNBUFFERED": "1"},
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         while READY not in self.said():
             assert process.poll() is None, self.said()
             time.sleep(0.02)
@@ -124,7 +124,7 @@ def test_a_study_that_is_stopped_says_how_to_go_on(asked, command, undisturbed, 
     process = place.start(command)
     time.sleep(seconds / 2)
     process.send_signal(asked)
-    assert process.wait() == 130
+    assert process.wait() == 130, place.said()
     assert "the same command goes on from there" in place.said()
     assert "Traceback" not in place.said()
     statuses = {run.info.status for run in place.runs()}

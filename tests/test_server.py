@@ -144,14 +144,15 @@ def start(sales, tiny_folder, tmp_path):
         asked = {"data": sales, "base_model": tiny_folder, "sizes": "0,256,1.0", "trials": 2}
         asked |= {"baselines": "median,ridge", "seeds": number}
         home = home or tmp_path / f"home-{number}"
-        return subprocess.Popen(
-            [sys.executable, "-m", "entrypoints.scaling_study"]
-            + [f"--{name}={value}" for name, value in asked.items()],
-            cwd=ROOT,
-            env=os.environ | {"MLFLOW_TRACKING_URI": uri, "BAT_HOME": str(home)},
-            stdout=subprocess.DEVNULL,
-            stderr=(tmp_path / f"said-{number}").open("w"),
-        )
+        with (tmp_path / f"said-{number}").open("w") as heard:
+            return subprocess.Popen(
+                [sys.executable, "-m", "entrypoints.scaling_study"]
+                + [f"--{name}={value}" for name, value in asked.items()],
+                cwd=ROOT,
+                env=os.environ | {"MLFLOW_TRACKING_URI": uri, "BAT_HOME": str(home)},
+                stdout=subprocess.DEVNULL,
+                stderr=heard,
+            )
 
     return begin
 
