@@ -231,7 +231,8 @@ def main(
         config_type: its parameters.
         several_processes: a launcher may start it in more than one process.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, _stop)
     try:
         config = parse(config_type)
         started = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate launch
@@ -252,6 +253,40 @@ def main(
         raise SystemExit(STOPPED) from None
 
 
+@dataclass
+class _Stop:
+    """A request to end that waits until something short is whole."""
+
+    depth: int = 0  # of the blocks that are not to be broken off
+    asked: bool = False
+
+
+_STOP = _Stop()
+
+
 def _stop(number: int, frame: object) -> None:
     """Take a request to end as Ctrl-C is taken: runs are closed, and a word is said."""
+    if _STOP.depth and not _STOP.asked:  # who asks twice is in a hurry
+        _STOP.asked = True
+        return
+    _STOP.asked = False
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """Let a request to end wait for the end of the block.
+
+    A database that is broken off in a transaction stays locked, and its run could not be closed.
+
+    Raises:
+        KeyboardInterrupt: at the end of the outermost block, if the user asked meanwhile.
+    """
+    _STOP.depth += 1
+    try:
+        yield
+    finally:
+        _STOP.depth -= 1
+    if _STOP.asked and not _STOP.depth:
+        _STOP.asked = False
+        raise KeyboardInterrupt

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema
 
-from bat import encoder, pricer, records, units
+from bat import cli, encoder, pricer, records, units
 from bat.cli import InputError
 
 REGISTERED_MODEL = "bat-pricer"
@@ -61,6 +61,10 @@ class MlflowTracker:
 
     def log(self, record: records.Record) -> None:
         """Write one record, each kind in MLflow's own form."""
+        with cli.whole():
+            self._log(record)
+
+    def _log(self, record: records.Record) -> None:
         match record:
             case records.Params(values):
                 mlflow.log_params({name: _short(value) for name, value in values.items()})
@@ -84,15 +88,17 @@ class MlflowTracker:
     @contextlib.contextmanager
     def child(self, name: str) -> Iterator[MlflowTracker]:
         """Open a run inside this one."""
-        with mlflow.start_run(run_name=name, nested=True) as run, _killed_if_stopped():
-            yield MlflowTracker(run.info.run_id)
+        with cli.whole():
+            started = mlflow.start_run(run_name=name, nested=True)
+        with _ended():
+            yield MlflowTracker(started.info.run_id)
 
     def adopt(self, name: str) -> bool:
         """Move a finished child of that name here, if a run that died has left one."""
         child, client = self.left.children.get(name), mlflow.MlflowClient()
         if child is None:
             return False
-        with units.lock("adoption"):
+        with cli.whole(), units.lock("adoption"):
             if client.get_run(child).data.tags[PARENT] not in self.left.runs:
                 return False  # another run of the same work was faster
             client.set_tag(child, PARENT, self.run_id)
@@ -100,12 +106,13 @@ class MlflowTracker:
 
     def register(self, folder: Path, tags: Mapping[str, str], description: str) -> str:
         """Log the pair as one pyfunc and give its new version the alias ``candidate``."""
-        version = self._version_left() or self._new_version(folder, tags)
         client = mlflow.MlflowClient()
-        for name, value in tags.items():  # of a version left behind, the study is now this one
-            client.set_model_version_tag(REGISTERED_MODEL, version, name, value)
-        client.update_model_version(REGISTERED_MODEL, version, description)
-        client.set_registered_model_alias(REGISTERED_MODEL, CANDIDATE, version)
+        with cli.whole():
+            version = self._version_left() or self._new_version(folder, tags)
+            for name, value in tags.items():  # of a version left behind, the study is now this one
+                client.set_model_version_tag(REGISTERED_MODEL, version, name, value)
+            client.update_model_version(REGISTERED_MODEL, version, description)
+            client.set_registered_model_alias(REGISTERED_MODEL, CANDIDATE, version)
         return version
 
     def _version_left(self) -> str | None:
@@ -141,7 +148,7 @@ class MlflowTracker:
 
     def promote(self, version: str, *, instead_of: str | None) -> bool:
         """Serve a version; False where the champion is no longer the one it was compared with."""
-        with units.lock("registry"):
+        with cli.whole(), units.lock("registry"):
             if _aliased(CHAMPION) != instead_of:
                 return False
             _crown(version)
@@ -150,7 +157,7 @@ class MlflowTracker:
     def compared(self, rows: str) -> int:
         """Count one more comparison on the test rows of that digest; return those before."""
         client, name = mlflow.MlflowClient(), f"{COMPARED}{rows[:DIGEST_LETTERS]}"
-        with units.lock("registry"):
+        with cli.whole(), units.lock("registry"):
             before = int(client.get_registered_model(REGISTERED_MODEL).tags.get(name, 0))
             client.set_registered_model_tag(REGISTERED_MODEL, name, str(before + 1))
         return before
@@ -232,28 +239,35 @@ def run(name: str, key: str = "") -> Iterator[MlflowTracker]:
         key: names the work by all its inputs; what runs of the same key left is taken over.
     """
     _without_bars()
-    with _calm(), units.lock("store"):  # a new SQLite file breaks when two migrate it at once
-        adopted = os.environ.get("MLFLOW_RUN_ID")
-        opened = mlflow.start_run() if adopted else mlflow.start_run(run_name=name)
-    with opened as active, _killed_if_stopped():
-        own = active.info.run_id
-        if adopted:
-            mlflow.set_tag("mlflow.runName", name)
-        _end_dead()
-        left = _left(key) if key else Left()
-        mlflow.set_tags({PROCESS: _process(os.getpid())} | ({KEY: key} if key else {}))
+    adopted = os.environ.get("MLFLOW_RUN_ID")
+    # A new SQLite file breaks when two processes migrate it at once.
+    with cli.whole(), _calm(), units.lock("store"):
+        started = mlflow.start_run() if adopted else mlflow.start_run(run_name=name)
+    own = started.info.run_id
+    with _ended():
+        with cli.whole():
+            if adopted:
+                mlflow.set_tag("mlflow.runName", name)
+            _end_dead()
+            left = _left(key) if key else Left()
+            mlflow.set_tags({PROCESS: _process(os.getpid())} | ({KEY: key} if key else {}))
         with _beating(own):
             yield MlflowTracker(own, left)
 
 
 @contextlib.contextmanager
-def _killed_if_stopped() -> Iterator[None]:
-    """End the run as killed, not as failed, when the user stops the command."""
+def _ended() -> Iterator[None]:
+    """End the run that was started last as finished, failed, or killed by its user."""
+    status = "FAILED"
     try:
         yield
+        status = "FINISHED"
     except KeyboardInterrupt:
-        mlflow.end_run("KILLED")
+        status = "KILLED"
         raise
+    finally:
+        with cli.whole():
+            mlflow.end_run(status)
 
 
 @contextlib.contextmanager

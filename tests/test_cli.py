@@ -1,5 +1,6 @@
 """Flags from a dataclass, and what a user is told of a mistake."""
 
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -126,3 +127,33 @@ def test_a_mistake_in_the_shell_shows_no_traceback():
     assert done.returncode == cli.USER_ERROR
     assert done.stderr.startswith("error: got 'x' in seeds='0,x'\n")
     assert "Traceback" not in done.stderr
+
+
+def test_a_request_to_end_waits_for_what_must_be_whole():
+    done = []
+
+    def work():
+        with cli.whole():
+            with cli.whole():
+                cli._stop(signal.SIGTERM, None)
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["inner", "outer"]
+    with cli.whole():  # that request is answered
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        cli._stop(signal.SIGTERM, None)
+
+
+def test_who_asks_twice_to_end_does_not_wait():
+    def work():
+        with cli.whole():
+            cli._stop(signal.SIGINT, None)
+            cli._stop(signal.SIGINT, None)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert cli._Stop() == cli._STOP
