@@ -131,6 +131,8 @@ def _verdict(
             return Verdict(False, "promote=never")
         if present is None:
             verdict = Verdict(True, "there was none before")
+        elif present.version == version:  # registered and promoted by a run that died afterwards
+            return Verdict(True, "it was promoted before the study was interrupted")
         elif promote == "always":
             verdict = Verdict(True, f"promote=always; version {present.version} was")
         elif present.tags.get("finetune_on") != protocol:

@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import sys
+import time
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ Config = TypeVar("Config")
 
 MAX_SEED = 2**31 - 1  # what every library takes
 STOPPED = 130  # what shells say of a command that Ctrl-C ended
+TOGETHER_SECONDS = 2  # `mlflow run` hands a Ctrl-C on that has reached the command already
 USER_ERROR = 2  # what argparse exits with for a wrong command line; ours for every mistake
 
 
@@ -231,8 +233,10 @@ def main(
         config_type: its parameters.
         several_processes: a launcher may start it in more than one process.
     """
-    for asked in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(asked, _stop)
+    before = {asked: signal.getsignal(asked) for asked in (signal.SIGINT, signal.SIGTERM)}
+    for asked, handler in before.items():
+        if handler is not signal.SIG_IGN:  # a job in the background does not hear Ctrl-C
+            signal.signal(asked, _stop)
     try:
         config = parse(config_type)
         started = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate launch
@@ -248,9 +252,13 @@ def main(
         raise SystemExit(USER_ERROR) from None
     except KeyboardInterrupt:
         sys.stderr.write(
-            "\nstopped: what is finished is kept; the same command goes on from there\n"
+            "\nstopped: what is finished is kept, and the same command goes on from there "
+            "(with resume=false it begins anew)\n"
         )
         raise SystemExit(STOPPED) from None
+    finally:
+        for asked, handler in before.items():
+            signal.signal(asked, handler)
 
 
 @dataclass
@@ -259,6 +267,7 @@ class _Stop:
 
     depth: int = 0  # of the blocks that are not to be broken off
     asked: bool = False
+    last: float = -math.inf  # when it was asked
 
 
 _STOP = _Stop()
@@ -266,8 +275,12 @@ _STOP = _Stop()
 
 def _stop(number: int, frame: object) -> None:
     """Take a request to end as Ctrl-C is taken: runs are closed, and a word is said."""
+    before, _STOP.last = _STOP.last, time.monotonic()
+    if _STOP.last - before < TOGETHER_SECONDS:
+        return
     if _STOP.depth and not _STOP.asked:  # who asks twice is in a hurry
         _STOP.asked = True
+        sys.stderr.write("\nstopping when this is logged; ask again to break off\n")
         return
     _STOP.asked = False
     raise KeyboardInterrupt
@@ -285,6 +298,9 @@ def whole() -> Iterator[None]:
     _STOP.depth += 1
     try:
         yield
+    except BaseException:
+        _STOP.asked = False  # the block has broken off for another reason, which is to be heard
+        raise
     finally:
         _STOP.depth -= 1
     if _STOP.asked and not _STOP.depth:

@@ -195,10 +195,20 @@ def _refuse_missing_parts(base_model: str, model: Any, folder: Path) -> None:
             "the files of its tokenizer, such as tokenizer.json or vocab.txt",
             "save tokenizer and model into one folder",
         )
+    if (folder / SEEN_FILE).exists():  # saved by us, from an encoder that was looked at
+        return
     with quiet(), torch.random.fork_rng():
-        _, report = AutoModel.from_pretrained(
-            transformer_folder(folder), output_loading_info=True, use_safetensors=True
-        )
+        try:
+            _, report = AutoModel.from_pretrained(
+                transformer_folder(folder), output_loading_info=True, use_safetensors=True
+            )
+        except Exception as error:
+            raise InputError(
+                f"the encoder {base_model!r}, which transformers does not open: "
+                f"{_first_line(error)}",
+                "an architecture that its AutoModel knows",
+                f"try {DEFAULT_ENCODER}, or check the folder's files",
+            ) from error
     wanted = transformer(model).state_dict()
     missing = sorted(n for n in report["missing_keys"] if n in wanted and "pooler." not in n)
     if missing:

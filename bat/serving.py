@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class PricerModel(PythonModel):  # type: ignore[misc]
         try:
             found = self.pricer.predict(texts, coverage)
         except Exception:  # MLflow's server would send the client a stack trace
-            logging.getLogger(__name__).exception("a request could not be priced")
+            traceback.print_exc()  # to the server's own log
             said = "the server could not price this request; its log says why"
             raise _RefusalError(said, error_code=INTERNAL_ERROR) from None
         return pd.DataFrame(

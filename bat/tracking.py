@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -27,6 +28,7 @@ REGISTERED_MODEL = "bat-pricer"
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 KEY, PROCESS, BEAT = "bat.key", "bat.process", "bat.heartbeat"  # tags of a run that is at work
 PARENT = "mlflow.parentRunId"
+DEAD = ("KILLED", "FAILED")  # how runs end that leave something behind
 BEAT_SECONDS, STALE_SECONDS = 30, 600  # a run silent for so long has died, wherever it ran
 COMPARED = "compared."  # begins the names of the registry's tags that count comparisons
 DIGEST_LETTERS = 36  # of a dataset input; MLflow's own limit
@@ -88,10 +90,8 @@ class MlflowTracker:
     @contextlib.contextmanager
     def child(self, name: str) -> Iterator[MlflowTracker]:
         """Open a run inside this one."""
-        with cli.whole():
-            started = mlflow.start_run(run_name=name, nested=True)
-        with _ended():
-            yield MlflowTracker(started.info.run_id)
+        with _started(run_name=name, nested=True) as run_id:
+            yield MlflowTracker(run_id)
 
     def adopt(self, name: str) -> bool:
         """Move a finished child of that name here, if a run that died has left one."""
@@ -240,34 +240,37 @@ def run(name: str, key: str = "") -> Iterator[MlflowTracker]:
     """
     _without_bars()
     adopted = os.environ.get("MLFLOW_RUN_ID")
-    # A new SQLite file breaks when two processes migrate it at once.
-    with cli.whole(), _calm(), units.lock("store"):
-        started = mlflow.start_run() if adopted else mlflow.start_run(run_name=name)
-    own = started.info.run_id
-    with _ended():
+    tags = {PROCESS: _process(os.getpid()), BEAT: str(int(time.time()))}
+    tags |= {KEY: key} if key else {}
+    with _started(**({} if adopted else {"run_name": name, "tags": tags})) as own:
         with cli.whole():
             if adopted:
-                mlflow.set_tag("mlflow.runName", name)
-            _end_dead()
-            left = _left(key) if key else Left()
-            mlflow.set_tags({PROCESS: _process(os.getpid())} | ({KEY: key} if key else {}))
+                mlflow.set_tags(tags | {"mlflow.runName": name})
+            _end_dead(own)
+            left = _left(key, own) if key else Left()
         with _beating(own):
             yield MlflowTracker(own, left)
 
 
 @contextlib.contextmanager
-def _ended() -> Iterator[None]:
-    """End the run that was started last as finished, failed, or killed by its user."""
-    status = "FAILED"
+def _started(**options: Any) -> Iterator[str]:
+    """Start a run, and end it as finished, failed, or killed by its user."""
+    status, started = "FAILED", None
     try:
-        yield
+        # A new SQLite file breaks when two processes migrate it at once.
+        with cli.whole(), _calm(), units.lock("store"):
+            started = mlflow.start_run(**options)
+        yield started.info.run_id
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        with cli.whole():
-            mlflow.end_run(status)
+        if started:
+            # Whatever else went wrong is to be heard, rather than that the store is away too.
+            deaf = contextlib.suppress(MlflowException) if status != "FINISHED" else _calm()
+            with cli.whole(), deaf:
+                mlflow.end_run(status)
 
 
 @contextlib.contextmanager
@@ -288,42 +291,52 @@ def _beating(run_id: str) -> Iterator[None]:
         yield
     finally:
         done.set()
-        thread.join()
+        thread.join(timeout=BEAT_SECONDS)  # it may be waiting for a store that is away
 
 
 def _process(number: int) -> str:
-    """Name a process so that no other is ever taken for it: host, number, time of its start."""
+    """Name a process so that no other is ever taken for it: machine, number, time of its start."""
     try:
         fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
         started = "-" if fields[0] == "Z" else fields[19]  # a zombie has ended
     except OSError:  # it is gone, or this is no Linux
         started = "-"
-    return f"{socket.gethostname()} {number} {started}"
+    return f"{_machine()} {number} {started}"
+
+
+def _machine() -> str:
+    """Name the machine as processes see it: hosts and containers may share a host name."""
+    inside = []
+    with contextlib.suppress(OSError):  # no Linux
+        inside.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        inside.append(str(Path("/proc/self/ns/pid").readlink()))
+    return "/".join([socket.gethostname(), *inside])
 
 
 def _is_dead(tags: Mapping[str, str]) -> bool:
     """Tell whether the process of a run is gone, or has not been heard of for long."""
-    host, number, started = tags[PROCESS].split()
-    if host == socket.gethostname() and started != "-":
+    machine, number, started = tags[PROCESS].split()
+    if machine == _machine() and started != "-":
         return _process(int(number)) != tags[PROCESS]
     return time.time() - float(tags.get(BEAT, 0)) > STALE_SECONDS
 
 
-def _end_dead() -> None:
-    """Mark runs of this experiment as killed whose process has died, with their children."""
+def _end_dead(own: str) -> None:
+    """Mark runs of this experiment as killed whose process has died, and their children."""
     client = mlflow.MlflowClient()
     for found in _search(f"attributes.status = 'RUNNING' and tags.`{PROCESS}` != ''"):
-        if _is_dead(found.data.tags):
-            inside = f"attributes.status = 'RUNNING' and tags.`{PARENT}` = '{found.info.run_id}'"
-            for each in [*_search(inside), found]:
-                client.set_terminated(each.info.run_id, "KILLED")
+        if found.info.run_id != own and _is_dead(found.data.tags):
+            client.set_terminated(found.info.run_id, "KILLED")
+    for child in _search(f"attributes.status = 'RUNNING' and tags.`{PARENT}` != ''"):
+        parent = client.get_run(child.data.tags[PARENT])
+        if PROCESS in parent.data.tags and parent.info.status in DEAD:
+            client.set_terminated(child.info.run_id, "KILLED")
 
 
-def _left(key: str) -> Left:
+def _left(key: str, own: str) -> Left:
     """Find what runs of the same work have left that were killed or failed."""
-    ended = ("KILLED", "FAILED")
-    dead = [run for run in _search(f"tags.`{KEY}` = '{key}'") if run.info.status in ended]
-    runs = frozenset(run.info.run_id for run in dead)
+    dead = [run for run in _search(f"tags.`{KEY}` = '{key}'") if run.info.status in DEAD]
+    runs = frozenset(run.info.run_id for run in dead) - {own}
     children = {
         child.info.run_name: child.info.run_id
         for each in runs

@@ -64,7 +64,7 @@ def stage(name: str, documents: int, work: Callable[[], Found]) -> Found:
     began = time.perf_counter()
     found = work()
     seconds = time.perf_counter() - began
-    print(f"{documents} documents, {name}: {seconds:.1f} s, {peak_mb():.0f} MB", flush=True)
+    print(f"{documents} documents, {name}: {seconds:.4g} s, {peak_mb():.0f} MB", flush=True)
     return found
 
 
@@ -109,14 +109,15 @@ def main() -> None:
         stages(asked.one)
         return
     times: dict[str, list[tuple[int, float]]] = {}
-    for documents in map(int, (TOY if asked.toy else asked.documents).split(",")):
+    sizes = [int(word) for word in (TOY if asked.toy else asked.documents).split(",")]
+    for documents in sizes:
         command = [sys.executable, "-m", "benchmarks.growth", "--one", str(documents)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         print(done, end="", flush=True)
         for line in done.splitlines():
             name, _, told = line.partition(", ")[2].partition(": ")
             times.setdefault(name, []).append((documents, float(told.split()[0])))
-    for name, points in times.items():
+    for name, points in times.items() if len(set(sizes)) > 1 else ():
         (few, fast), (many, slow) = points[0], points[-1]
         print(f"growth: {name}, time ~ documents^{np.log(slow / fast) / np.log(many / few):.2f}")
 

@@ -466,7 +466,7 @@ ODD = {
 
 @pytest.mark.slow  # a text of 10 MB takes its time
 def test_odd_texts_are_texts(made, place, tiny_folder, tmp_path, monkeypatch, capsys):
-    """What is unusual and not wrong is read, tuned on and priced like any other row."""
+    """What is unusual and not wrong is read, embedded and scored like any other row."""
     rows = [*GOOD, *({"text": text, "price": 3000} for text in ODD.values())]
     path = tmp_path / "odd.jsonl"
     path.write_bytes(json_lines(rows))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
     [
         ("embed", ENDS),
         ("finetune", ENDS),
-        ("growth", r"time ~ documents"),
+        ("growth", r"time ~ documents\^-?\d+\.\d+$"),
         ("head", r"r2_log .*minus factory"),
         ("interval", ENDS),
         ("one_pass", ENDS),

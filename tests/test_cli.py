@@ -1,5 +1,6 @@
 """Flags from a dataclass, and what a user is told of a mistake."""
 
+import math
 import signal
 import subprocess
 import sys
@@ -130,7 +131,7 @@ def test_a_mistake_in_the_shell_shows_no_traceback():
 
 
 def test_a_request_to_end_waits_for_what_must_be_whole():
-    done = []
+    done, cli._STOP.last = [], -math.inf
 
     def work():
         with cli.whole():
@@ -144,6 +145,8 @@ def test_a_request_to_end_waits_for_what_must_be_whole():
     assert done == ["inner", "outer"]
     with cli.whole():  # that request is answered
         pass
+    cli._stop(signal.SIGINT, None)  # and this one is the same, handed on
+    cli._STOP.last = -math.inf
     with pytest.raises(KeyboardInterrupt):
         cli._stop(signal.SIGTERM, None)
 
@@ -152,8 +155,23 @@ def test_who_asks_twice_to_end_does_not_wait():
     def work():
         with cli.whole():
             cli._stop(signal.SIGINT, None)
+            cli._STOP.last = -math.inf
             cli._stop(signal.SIGINT, None)
 
+    cli._STOP.last = -math.inf
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert cli._Stop() == cli._STOP
+    assert (cli._STOP.depth, cli._STOP.asked) == (0, False)
+
+
+def test_an_error_is_told_though_the_user_asked_to_end():
+    def work():
+        with cli.whole():
+            cli._stop(signal.SIGTERM, None)
+            raise ValueError("broken")
+
+    cli._STOP.last = -math.inf
+    with pytest.raises(ValueError, match="broken"):
+        work()
+    with cli.whole():
+        pass

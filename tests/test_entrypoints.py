@@ -254,6 +254,7 @@ def test_what_a_dead_study_has_left_is_taken_over(store, tiny_folder, sales, lin
     here = tracking._process(os.getpid())
     host, number, _ = here.split()
     store.set_tag(first, tracking.PROCESS, f"{host} {number} 1" if dead else here)
+    started = store.create_run("0", tags={tracking.PARENT: first}).info.run_id
     toy_study(tiny_folder, sales, sizes="0")
     second = store.search_runs(["0"], "run_name = 'scaling_study'")[0].info.run_id
     assert second != first
@@ -262,10 +263,13 @@ def test_what_a_dead_study_has_left_is_taken_over(store, tiny_folder, sales, lin
     versions = store.search_model_versions("name = 'bat-pricer'")
     if dead:
         assert store.get_run(first).info.status == "KILLED"
+        assert store.get_run(started).info.status == "KILLED"
+        assert "the champion: it was promoted before" in lines[-1]
         assert parents == [second] * 2
         assert [version.tags["study"] for version in versions] == [second]
     else:
         assert store.get_run(first).info.status == "RUNNING"
+        assert store.get_run(started).info.status == "RUNNING"
         assert sorted(parents) == sorted([first, second] * 2)
         assert len(versions) == 2
 

@@ -147,7 +147,7 @@ def test_behind_the_proxy_a_known_name_gets_a_price_and_an_error_says_little(ser
         assert empty == post(server, {"dataframe_records": [{"text": ""}]})
         status, said = post(address, "text\nx,y,z\n", **ANN | {"Content-Type": "text/csv"})
         assert (status, list(said)) == (415, ["message"])
-        assert post(address, "x" * 9_000_000, **ANN)[0] == 413
+        assert post(address, "x" * 26_000_000, **ANN)[0] == 413
         deep = f"{address}/invocations", b"[" * 100_000, ANN | {"Content-Type": "application/json"}
         with pytest.raises(urllib.error.HTTPError) as refused, refused.value:
             urllib.request.urlopen(urllib.request.Request(*deep))
