@@ -214,7 +214,7 @@ def _chosen(outcome: Outcome) -> str:
     if not documents:
         return (
             "Validation chooses the factory encoder, which is what gets registered: "
-            "tuning did not pay."
+            "on its rows no tuned one has a lower MAE."
         )
     return (
         f"Validation chooses the encoder tuned on {documents:,} documents (seed {seed}) "

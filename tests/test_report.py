@@ -70,7 +70,7 @@ def test_no_gain_gives_no_number():
     said = report.answer(outcome({0: 0.2, 500: 0.2, 2000: 0.2}))
     assert "makes no difference that these test rows can show" in said
     assert "no share of it can be found" in said
-    assert "tuning did not pay" in said
+    assert "no tuned one has a lower MAE" in said
 
 
 def test_harm_is_called_harm():
@@ -144,7 +144,7 @@ def test_what_is_missing_is_named():
     half = dataclasses.replace(outcome({0: 0.1, 500: 0.2}), missing=("documents=1000 seed=0",))
     assert "Unfinished: documents=1000 seed=0 are not there." in report.answer(half)
     assert "So far validation prefers the factory one" in report.answer(half)
-    assert "tuning did not pay" not in report.answer(half)
+    assert "no tuned one has a lower MAE" not in report.answer(half)
     part = dataclasses.replace(outcome({0: 0.1, 500: 0.2}, seeds=1), about=TWO_SEEDS)
     assert "Seed 1 is not counted" in report.answer(part)
 
