@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,16 +83,10 @@ def register(
     about = found.about
     scores = next(row.scores for row in found.rows if row.documents == arm.documents)
     calibrated, inside = calibrate(arm, prepared)
-    unit = units.key(encoder=str(arm.folder), study=study)
     loaded, test = prepared.corpus, prepared.rows("test")
     others = np.setdiff1d(np.arange(len(loaded.texts)), test)
     seen = frozenset(corpus.row_digests([loaded.texts[row] for row in others]))
     seen |= encoder.rows_seen(arm.folder) or frozenset()
-
-    def fill(top: Path) -> None:
-        pricer.save(arm.folder, arm.evaluation.fitted, calibrated, top / "pricer", seen=seen)
-
-    folder = units.build("pricers", unit, fill) / "pricer"
     tags = {
         "study": study,
         "arm": outcome.arm_name(arm.documents, arm.seed),
@@ -106,9 +101,12 @@ def register(
         },
     }
     lines = "\n".join(f"- {name}: {value}" for name, value in tags.items())
-    version = tracker.register(
-        folder, tags, f"Encoder and regressor chosen by validation.\n\n{lines}"
-    )
+    with tempfile.TemporaryDirectory() as top:
+        folder = Path(top) / "pricer"
+        pricer.save(arm.folder, arm.evaluation.fitted, calibrated, folder, seen=seen)
+        version = tracker.register(
+            folder, tags, f"Encoder and regressor chosen by validation.\n\n{lines}"
+        )
     verdict = _verdict(arm, prepared, tracker, version, seen, about.finetune_on, promote, margin)
     tracker.log(records.Tags({"registered": version, "promotion": verdict.reason}))
     return Registered(version, verdict, calibrated.usual_coverage, inside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import errno
 import math
 import os
 import signal
@@ -23,6 +24,8 @@ Config = TypeVar("Config")
 MAX_SEED = 2**31 - 1  # what every library takes
 STOPPED = 130  # what shells say of a command that Ctrl-C ended
 TOGETHER_SECONDS = 2  # `mlflow run` hands a Ctrl-C on that has reached the command already
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_TOLD = ("No space left on device", "disk is full", "Disk quota exceeded")  # by other libraries
 USER_ERROR = 2  # what argparse exits with for a wrong command line; ours for every mistake
 
 
@@ -256,9 +259,32 @@ def main(
             "(with resume=false it begins anew)\n"
         )
         raise SystemExit(STOPPED) from None
+    except Exception as error:
+        if not (said := _full_disk(error)):
+            raise
+        sys.stderr.write(
+            f"error: got a disk with no room left ({said})\n"
+            "  expected: room for caches (BAT_HOME), for the tracking store, and for temporary "
+            "files (TMPDIR)\n"
+            "  remedy:   make room, or name places with room; the same command then goes on from "
+            "what is finished\n"
+        )
+        raise SystemExit(USER_ERROR) from None
     finally:
         for asked, handler in before.items():
             signal.signal(asked, handler)
+
+
+def _full_disk(error: BaseException | None) -> str:
+    """Find in an error, or in what led to it, that a disk is full: the words that say so."""
+    while error:
+        lines = str(error).splitlines()
+        if getattr(error, "errno", None) in FULL:
+            return lines[0]
+        if found := [line for line in lines for told in FULL_TOLD if told in line]:
+            return found[0]
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 @dataclass

@@ -398,6 +398,8 @@ def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) ->
     rows = np.lib.format.open_memmap(
         draft, mode="r+" if done else "w+", dtype=np.float32, shape=None if done else shape
     )
+    if not done:
+        _reserve(draft)
     ids = tokenise(encoder, texts)
     todo = list(batches([len(row) for row in ids]))
     progress(sum(map(len, todo[:done])))
@@ -415,6 +417,13 @@ def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) ->
     rows.flush()
     draft.rename(path)
     note.unlink(missing_ok=True)
+
+
+def _reserve(path: Path) -> None:
+    """Take the room that a file's size promises: a map over a full disk would end the process."""
+    if hasattr(os, "posix_fallocate"):  # not everywhere
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _side_by_side(encoder: Encoder, todo: Iterable[list[Ids]]) -> Iterator[Embeddings]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bat import baselines, encoder, mlm, regressor, search, supervised
+from bat import baselines, encoder, mlm, regressor, search, study, supervised
 from bat.encoder import Encoder
 from bat.study import Prepared
 
@@ -48,6 +48,7 @@ def make(
     trials: int,
     recipe: mlm.Recipe,
     schedule: str,
+    keep: str,
     with_baselines: Sequence[str],
 ) -> Plan:
     """Estimate a study from a calibration of some seconds on the corpus's own texts.
@@ -61,6 +62,7 @@ def make(
         trials: of each search.
         recipe: of the tuning.
         schedule: ``one_pass`` or ``independent``.
+        keep: which encoders are logged: ``all``, ``best`` or ``none``.
         with_baselines: names of ``baselines.LABELS``.
     """
     loaded = prepared.corpus
@@ -82,7 +84,7 @@ def make(
         rows = len(prepared.rows("train")) * supervised.PASSES
         rate = mlm.tokens_per_second(base, sample, recipe)
         seconds["supervised"] = rows * mean_tokens / rate
-    weights = sum(path.stat().st_size for path in base.folder.rglob("*.safetensors"))
+    logged = {"all": len(study.kept(base, sizes, 0)), "best": 1, "none": 0}[keep]
     embeddings = 4 * base.dimension * len(set(loaded.texts))
     return Plan(
         rows=n,
@@ -91,8 +93,8 @@ def make(
         tokens=int(prepared.token_counts.sum()),
         seconds=seconds,
         disk_bytes={
-            # In the cache and, logged, in MLflow; the pair once more.
-            "encoders": weights * (2 * len(tuned) * n_seeds + arms + 2),
+            # In the cache, in MLflow, and in the registered pair.
+            "encoders": study.weight_bytes(base) * (len(tuned) * n_seeds + logged + 1),
             "embeddings": embeddings * (len(tuned) * n_seeds + 1),
         },
     )

@@ -40,6 +40,7 @@ SANITY_DIFFERENCE = 1e-5  # rounding of float32; a lost Normalize differs by far
 HELD_OUT_TEXTS = 1_000  # more than fill the blocks of the held-out loss
 DIAGNOSTIC_ROWS = 500  # a 500 × 500 matrix of cosines is plenty for a mean
 
+KEPT_BYTES = 5e9  # of encoders that one study leaves in MLflow: 57 of the default one (convention)
 DERIVED = ("steps", "blocks_a_step", "head_warmed", "masked_only")  # told by the tuning itself
 
 Floats = npt.NDArray[np.float64]
@@ -359,8 +360,9 @@ def run(
     with_baselines: Sequence[str],
     margin: float,
     stop_when_enough: bool,
+    keep: str,
     tracker: records.Tracker,
-) -> tuple[Outcome, Arm]:
+) -> tuple[Outcome, Arm, list[Path]]:
     """Run all arms and baselines of a study, each logged as a child as soon as it is done.
 
     Sizes are visited in rising order. Where ``stop_when_enough`` ends the first seed early, the
@@ -378,10 +380,12 @@ def run(
         with_baselines: names of ``baselines.LABELS``.
         margin: share of the gain that one may forgo.
         stop_when_enough: leave out the sizes that, by validation, cannot change the answer.
+        keep: which encoders to log: ``all`` (see ``kept``), ``best`` or ``none``.
         tracker: takes the study's and the children's records.
 
     Returns:
-        What was found, and the arm that validation chooses.
+        What was found, the arm that validation chooses, and where the cache holds all that was
+        tuned.
 
     Raises:
         InputError: ``stop_when_enough`` without the factory encoder to compare with.
@@ -396,6 +400,7 @@ def run(
         base, prepared, sizes, seeds, with_baselines, finetune_on=finetune_on, margin=margin
     )
     tracker.log(outcome.about_record(about))
+    wanted = kept(base, sizes, seeds[0]) if keep == "all" else frozenset()
     arms: list[Arm] = []
     visited, stop = list(sizes), None
     for seed in seeds:
@@ -407,7 +412,7 @@ def run(
             folder = next(tuned) if documents else None
             arm = _arm(base, prepared, documents, seed, trials, folder)
             arms.append(arm)
-            _log_arm(arm, prepared, finetune_on, tracker)
+            _log_arm(arm, prepared, finetune_on, (documents, seed) in wanted, tracker)
             if stop_when_enough and seed == seeds[0] and documents not in (0, sizes[-1]):
                 stop = _stop(prepared, arms, sizes[-1], margin)
                 tracker.log(outcome.stop_record(stop, documents))
@@ -419,7 +424,28 @@ def run(
     scored = [*(_scored(arm, prepared) for arm in arms), *extra]
     prices = prepared.corpus.prices[test]
     found = outcome.assemble(about, prices, scored, stop, stopped_at=visited[-1])
-    return found, next(arm for arm in arms if (arm.documents, arm.seed) == found.chosen)
+    best = next(arm for arm in arms if (arm.documents, arm.seed) == found.chosen)
+    names = [outcome.arm_name(*each) for each in sorted(wanted) if each[0] in visited]
+    if keep == "best":
+        names = [outcome.arm_name(*found.chosen)]
+        tracker.log(records.EncoderModel("encoder", best.folder))
+    tracker.log(records.Tags({"encoders_kept": ", ".join(names) or "in the registered pair alone"}))
+    return found, best, [arm.folder.parent for arm in arms if arm.documents]
+
+
+def kept(base: Encoder, sizes: Sequence[int], seed: int) -> frozenset[tuple[int, int]]:
+    """Choose the encoders that a study logs: the first seed's, the largest sizes that have room.
+
+    Returns:
+        Documents and seed of each.
+    """
+    room = int(KEPT_BYTES // weight_bytes(base))
+    return frozenset((size, seed) for size in sizes[::-1][:room])
+
+
+def weight_bytes(opened: Encoder) -> int:
+    """Tell how much room the weights of an encoder take."""
+    return sum(path.stat().st_size for path in opened.folder.rglob("*.safetensors"))
 
 
 def _about(
@@ -523,17 +549,21 @@ def _arm(
     )
 
 
-def _log_arm(arm: Arm, prepared: Prepared, finetune_on: str, tracker: records.Tracker) -> None:
+def _log_arm(
+    arm: Arm, prepared: Prepared, finetune_on: str, keep: bool, tracker: records.Tracker
+) -> None:
     """Log one arm as a child: the pair as models, its numbers, settings, and corpus."""
     if tracker.adopt(outcome.arm_name(arm.documents, arm.seed)):
         return
     with tracker.child(outcome.arm_name(arm.documents, arm.seed)) as child:
         child.log(records.Params({"documents": arm.documents, "seed": arm.seed} | _told(arm.story)))
-        child.log(records.Tags({"arm": "encoder", "finetune_on": finetune_on}))
+        word = "kept" if keep else "not kept"
+        child.log(records.Tags({"arm": "encoder", "finetune_on": finetune_on, "encoder": word}))
         child.log(records.Metrics({"documents": arm.documents, **arm.facts}))
         for record in evaluation_records(arm.evaluation, prepared):
             child.log(record)
-        child.log(records.EncoderModel("encoder", arm.folder))
+        if keep:
+            child.log(records.EncoderModel("encoder", arm.folder))
         child.log(outcome.seconds_record(arm.seconds))
 
 

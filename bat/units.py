@@ -75,6 +75,32 @@ def lock(name: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def in_use() -> Iterator[Callable[[Iterable[Path]], bool]]:
+    """Let no other process remove a finished folder while the block lasts.
+
+    Yields:
+        What removes folders itself; it returns False, and removes none, while others use them.
+    """
+    path = home() / "locks" / "in-use"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+
+        def remove(folders: Iterable[Path]) -> bool:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            for each in folders:
+                gone = each.with_name(f".{each.name}.{uuid.uuid4().hex[:8]}")
+                each.rename(gone)  # at once, or a killed process would leave half of it
+                shutil.rmtree(gone)
+            return True
+
+        yield remove
+
+
 def folder(kind: str, unit: str) -> Path:
     """Say where the finished folder of a unit is, or would be; it exists only when complete."""
     return home() / kind / unit

@@ -39,7 +39,7 @@ class FinetuneConfig(cli.DataConfig):
 
 def run(config: FinetuneConfig) -> None:
     """Tune one encoder and log it with the story of its tuning."""
-    from bat import corpus, encoder, mlm, records, report, study, tracking
+    from bat import corpus, encoder, mlm, records, report, study, tracking, units
 
     loaded = study.load(config)
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
@@ -59,7 +59,7 @@ def run(config: FinetuneConfig) -> None:
     if not mlm.is_main():  # started by a launcher: the first process alone logs and speaks
         list(study.tune(base, texts, [size], recipe, held_out=held_out))
         return
-    with tracking.run("finetune") as tracker:
+    with units.in_use(), tracking.run("finetune") as tracker:
         tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
         for record in report.findings_records(prepared):
             tracker.log(record)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from bat import cli
@@ -26,9 +28,9 @@ class StudyConfig(cli.DataConfig):
         "plain",
         "plain, or changes to it with commas between: learning_rate=1e-4, mask_share=0.2, "
         "whole_words=false, schedule=one_pass (one trunk for all sizes; or independent), passes=1 "
-        "(above 1 needs schedule=independent)",
+        "(above 1 needs schedule=independent), finetune_on=train (or all, test texts included: "
+        "transductive)",
     )
-    finetune_on: str = option("train", "train; or all, test texts included (transductive)")
     baselines: str = option(
         ",".join(cli.DEFAULT_BASELINES),
         "baselines beside the encoders: some of these, or none; also supervised, the encoder "
@@ -43,6 +45,11 @@ class StudyConfig(cli.DataConfig):
         "which pair is served: if_better than the champion on rows new to both (if_better:0.02 "
         "for an error lower by at least 2 %), always the new one, or never",
     )
+    keep: str = option(
+        "all",
+        "encoders to log: all of the first seed, as far as they fit in 5 GB; the best alone; or "
+        "none beside the registered pair. With best and none the cache drops its copies too",
+    )
     resume: bool = option(True, "go on from what is done; false repeats everything")
     plan_only: bool = option(False, "print the plan and stop")
 
@@ -52,25 +59,29 @@ class StudyConfig(cli.DataConfig):
         cli.whole_numbers("seeds", self.seeds)
         cli.check_range("trials", self.trials, 1, 1000)
         cli.check_range("margin", self.margin, 0.001, 0.999)
-        cli.check_choice("finetune_on", self.finetune_on, ("train", "all"))
+        cli.check_choice("keep", self.keep, ("all", "best", "none"))
         cli.names("baselines", self.baselines, cli.BASELINES)
         promotion(self.promote)
         recipe_changes(self.recipe)
 
 
-def recipe_changes(recipe: str) -> tuple[dict[str, Any], str]:
+def recipe_changes(recipe: str) -> tuple[dict[str, Any], str, str]:
     """Read the changes that a user makes to the plain recipe.
 
     Returns:
-        Fields of ``mlm.Recipe``, and the schedule: ``one_pass`` or ``independent``.
+        Fields of ``mlm.Recipe``; the schedule: ``one_pass`` or ``independent``; and the rows to
+        tune on: ``train`` or ``all``.
 
     Raises:
         InputError: a name is unknown, or its value cannot be meant.
     """
     kinds = {"learning_rate": float, "mask_share": float, "whole_words": bool, "passes": int}
-    changes = cli.settings("recipe", recipe, kinds | {"schedule": str}) if recipe != "plain" else {}
+    kinds |= {"schedule": str, "finetune_on": str}
+    changes = cli.settings("recipe", recipe, kinds) if recipe != "plain" else {}
     schedule = changes.pop("schedule", "one_pass")
     cli.check_choice("schedule", schedule, ("one_pass", "independent"))
+    finetune_on = changes.pop("finetune_on", "train")
+    cli.check_choice("finetune_on", finetune_on, ("train", "all"))
     cli.check_range("learning_rate", changes.get("learning_rate", 1e-4), 1e-8, 1.0)
     cli.check_range("mask_share", changes.get("mask_share", 0.2), 0.01, 0.9)
     passes = changes.get("passes", 1)
@@ -81,7 +92,7 @@ def recipe_changes(recipe: str) -> tuple[dict[str, Any], str]:
             "one pass, or schedule=independent",
             f"write recipe=passes={passes},schedule=independent: each size is then tuned by itself",
         )
-    return changes, schedule
+    return changes, schedule, finetune_on
 
 
 def promotion(promote: str) -> tuple[str, float]:
@@ -101,11 +112,12 @@ def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
     from bat import units
 
-    with contextlib.nullcontext() if config.resume else units.afresh():
-        _run(config)
+    afresh = contextlib.nullcontext() if config.resume else units.afresh()
+    with afresh, units.in_use() as remove:
+        _run(config, remove)
 
 
-def _run(config: StudyConfig) -> None:
+def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
     from bat import (
         champion,
         corpus,
@@ -124,9 +136,9 @@ def _run(config: StudyConfig) -> None:
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
     prepared = study.prepare(loaded, base)
     seeds = cli.whole_numbers("seeds", config.seeds)
-    texts = study.tuning_texts(prepared, seed=seeds[0], finetune_on=config.finetune_on)
+    changes, schedule, finetune_on = recipe_changes(config.recipe)
+    texts = study.tuning_texts(prepared, seed=seeds[0], finetune_on=finetune_on)
     sizes = corpus.parse_sizes(config.sizes, len(texts))
-    changes, schedule = recipe_changes(config.recipe)
     recipe = mlm.Recipe(**changes)
     with_baselines = cli.names("baselines", config.baselines, cli.BASELINES)
     planned = plan.make(
@@ -138,6 +150,7 @@ def _run(config: StudyConfig) -> None:
         trials=config.trials,
         recipe=recipe,
         schedule=schedule,
+        keep=config.keep,
         with_baselines=with_baselines,
     )
     cli.say(plan.text(planned, prepared))
@@ -151,7 +164,7 @@ def _run(config: StudyConfig) -> None:
         for record in report.findings_records(prepared):
             tracker.log(record)
         tracker.log(study.dataset_record(prepared, "study"))
-        outcome, best = study.run(
+        outcome, best, tuned = study.run(
             base,
             prepared,
             sizes=sizes,
@@ -159,10 +172,11 @@ def _run(config: StudyConfig) -> None:
             trials=config.trials,
             recipe=recipe,
             schedule=schedule,
-            finetune_on=config.finetune_on,
+            finetune_on=finetune_on,
             with_baselines=with_baselines,
             margin=config.margin,
             stop_when_enough=config.stop_when_enough,
+            keep=config.keep,
             tracker=tracker,
         )
         for record in report.parent_records(outcome):
@@ -173,6 +187,8 @@ def _run(config: StudyConfig) -> None:
             outcome, best, prepared, tracker, study=tracker.run_id, promote=when, margin=margin
         )
     cli.say(f"{report.screen(outcome)}\n{report.registered(served)}")
+    if config.keep != "all" and not remove(tuned):
+        cli.say("The cache keeps its encoders: another study is using it.")
 
 
 if __name__ == "__main__":

@@ -348,6 +348,54 @@ def test_plan_only_leaves_nothing(store, tiny_folder, sales, lines):
     assert store.search_runs(["0"]) == []
 
 
+def logged_encoders():
+    """Names of the runs that hold an encoder, sorted."""
+    models = mlflow.search_logged_models(["0"], output_format="list")
+    sources = [model.source_run_id for model in models if model.name == "encoder"]
+    return sorted(mlflow.get_run(source).info.run_name for source in sources)
+
+
+def cached_encoders(tmp_path):
+    return len([path for path in (tmp_path / "home" / "encoders").glob("*") if path.is_dir()])
+
+
+def encoders_kept(client):
+    (parent,) = client.search_runs(["0"], "run_name = 'scaling_study'")
+    return parent.data.tags["encoders_kept"]
+
+
+def test_encoders_of_the_first_seed_are_kept_as_far_as_they_fit(
+    store, tiny_folder, sales, lines, tmp_path, monkeypatch
+):
+    one = study.weight_bytes(encoder.open_encoder(str(tiny_folder)))
+    monkeypatch.setattr(study, "KEPT_BYTES", 2.5 * one)
+    toy_study(tiny_folder, sales, seeds="0,1", baselines="none")
+    full = max(int(run.data.params.get("documents", 0)) for run in store.search_runs(["0"]))
+    names = ["documents=256 seed=0", f"documents={full} seed=0"]
+    assert logged_encoders() == names
+    assert encoders_kept(store) == ", ".join(names)
+    children = [run for run in store.search_runs(["0"]) if "seed" in run.data.params]
+    told = {run.info.run_name: run.data.tags["encoder"] for run in children}
+    assert len(told) == 6
+    assert sorted(name for name, word in told.items() if word == "kept") == names
+    assert cached_encoders(tmp_path) == 4
+
+
+@pytest.mark.parametrize("keep", ["best", "none"])
+def test_encoders_that_are_not_wanted_go(store, tiny_folder, sales, lines, tmp_path, keep):
+    sizes = {"sizes": "0,256", "baselines": "none"}
+    toy_study(tiny_folder, sales, keep=keep, promote="always", **sizes)
+    version = store.get_model_version_by_alias("bat-pricer", "champion")
+    assert logged_encoders() == (["scaling_study"] if keep == "best" else [])
+    told = {"best": version.tags["arm"], "none": "in the registered pair alone"}
+    assert encoders_kept(store) == told[keep]
+    assert cached_encoders(tmp_path) == 0
+    priced = mlflow.pyfunc.load_model("models:/bat-pricer@champion").predict(
+        pd.DataFrame({"text": ["1990 arrow coupe in red"]})
+    )
+    assert priced["price"][0] > 0
+
+
 def test_several_seeds_and_independent_tunings(store, tiny_folder, sales, lines):
     sizes = {"sizes": "0,256", "baselines": "none"}
     toy_study(tiny_folder, sales, seeds="0,1", recipe="schedule=independent", **sizes)

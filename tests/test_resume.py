@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import mlflow
@@ -18,6 +19,7 @@ from bat import outcome
 
 ROOT = Path(__file__).parent.parent
 KILLS = 20
+DISK_BYTES = 256 * 2**20
 READY = "Plan for"  # what a study says when its imports and checks are done
 pytestmark = pytest.mark.slow
 
@@ -35,7 +37,7 @@ class Place:
     """A store and a cache of their own, in which commands are run."""
 
     def __init__(self, folder, migrated):
-        self.folder = folder
+        self.folder, self.heard = folder, folder.parent.parent / f"said-{uuid.uuid4().hex}"
         folder.mkdir()
         shutil.copy(migrated, folder / "mlflow.db")
         with sqlite3.connect(folder / "mlflow.db") as database:
@@ -46,8 +48,19 @@ class Place:
 
     def start(self, command):
         """Start a command, and return when it has begun its work."""
-        with (self.folder / "said").open("w") as said:
-            process = subprocess.Popen(
+        process = self.open(command)
+        while READY not in self.said():
+            assert process.poll() is None, self.said()
+            time.sleep(0.02)
+        return process
+
+    def run(self, command):
+        """Run a command to its end; its exit status."""
+        return self.open(command).wait()
+
+    def open(self, command):
+        with self.heard.open("w") as said:
+            return subprocess.Popen(
                 command,
                 cwd=ROOT,
                 env=os.environ
@@ -57,13 +70,13 @@ class Place:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        while READY not in self.said():
-            assert process.poll() is None, self.said()
-            time.sleep(0.02)
-        return process
 
     def said(self):
-        return (self.folder / "said").read_text()
+        return self.heard.read_text()
+
+    def used(self):
+        """Bytes on the disk."""
+        return sum(path.stat().st_blocks * 512 for path in self.folder.rglob("*"))
 
     def runs(self):
         return self.client.search_runs(["0"])
@@ -85,19 +98,19 @@ class Place:
 
 @pytest.fixture(scope="module")
 def undisturbed(command, tmp_path_factory, migrated):
-    """How a study ends that nobody kills, and how long its work takes."""
+    """How a study ends that nobody kills, how long its work takes, and how many bytes it leaves."""
     place = Place(tmp_path_factory.mktemp("undisturbed") / "place", migrated)
     process = place.start(command)
     began = time.monotonic()
     assert process.wait() == 0, place.said()
-    return place.result(), time.monotonic() - began
+    return place.result(), time.monotonic() - began, place.used()
 
 
 @pytest.mark.parametrize("kill", range(KILLS))
 def test_a_killed_study_ends_as_if_nothing_had_happened(
     kill, command, undisturbed, tmp_path, migrated
 ):
-    wanted, seconds = undisturbed
+    wanted, seconds, _ = undisturbed
     place = Place(tmp_path / "place", migrated)
     process = place.start(command)
     # Each has its own twentieth of the time, the last ones the end with logging and registration.
@@ -119,7 +132,7 @@ def test_a_killed_study_ends_as_if_nothing_had_happened(
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_a_study_that_is_stopped_says_how_to_go_on(asked, command, undisturbed, tmp_path, migrated):
-    wanted, seconds = undisturbed
+    wanted, seconds, _ = undisturbed
     place = Place(tmp_path / "place", migrated)
     process = place.start(command)
     time.sleep(seconds / 2)
@@ -131,4 +144,37 @@ def test_a_study_that_is_stopped_says_how_to_go_on(asked, command, undisturbed, 
     assert ends.pop("scaling_study") == "KILLED"
     assert set(ends.values()) <= {"KILLED", "FINISHED"}
     assert place.start(command).wait() == 0, place.said()
+    assert place.result() == wanted
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of its own with little room; ending the block takes it away."""
+    top = tmp_path / "disk"
+    top.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", top], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("a disk of one's own cannot be mounted here (that needs root)")
+    yield top
+    subprocess.run(["umount", "--lazy", top], check=True)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
+def test_a_full_disk_is_said_and_the_study_goes_on_where_there_is_room(
+    share, command, undisturbed, small_disk, migrated, monkeypatch
+):
+    wanted, _, used = undisturbed
+    monkeypatch.setenv("TMPDIR", str(small_disk))
+    place = Place(small_disk / "place", migrated)
+    rest = small_disk / "rest"
+    room = place.used() + share * (used - place.used())
+    with rest.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, DISK_BYTES - int(room))
+    assert place.run(command) == 2, place.said()
+    assert "Traceback" not in place.said()
+    assert "no room left" in place.said()
+    rest.unlink()
+    assert place.run(command) == 0, place.said()
     assert place.result() == wanted

@@ -120,3 +120,19 @@ def test_a_lock_is_free_again_when_its_holder_dies():
 def test_the_fingerprint_of_code_follows_the_code():
     assert units.code(units, cli) == units.code(units, cli)
     assert len({units.code(units), units.code(cli), units.code(units, cli)}) == 3
+
+
+def test_folders_go_only_while_nobody_else_uses_them(tmp_path):
+    made = units.build("kind", "unit", lambda folder: (folder / "a").write_text("a"))
+    other = "from bat import units\nwith units.in_use(): print('holds', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", other], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "holds\n"
+        with units.in_use() as remove:
+            assert not remove([made])
+        assert made.exists()
+        process.communicate("\n")
+    with units.in_use() as remove:
+        assert remove([made])
+    assert list(made.parent.iterdir()) == []
