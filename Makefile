@@ -4,7 +4,7 @@ PIP_FLAGS ?=
 ARGS ?=
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
-
+FOUND := .venv/audit.json
 .PHONY: setup study test test-all check format serve ui
 
 setup: .venv/.done
@@ -27,6 +27,11 @@ check: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	@rm -f $(FOUND)
+	@$(RUN) pip-audit -r requirements.txt --no-deps --disable-pip --progress-spinner off -f json \
+		-o $(FOUND) || { test ! -s $(FOUND) && echo "pip-audit: its database cannot be reached"; }
+	@n=$$(grep -o skip_reason $(FOUND) 2>/dev/null | wc -l); \
+		test $$n = 0 || echo "pip-audit: $$n packages could not be looked up"
 
 format: setup
 	$(RUN) ruff check --fix .

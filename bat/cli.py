@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import errno
 import math
 import os
 import signal
@@ -24,8 +23,8 @@ Config = TypeVar("Config")
 MAX_SEED = 2**31 - 1  # what every library takes
 STOPPED = 130  # what shells say of a command that Ctrl-C ended
 TOGETHER_SECONDS = 2  # `mlflow run` hands a Ctrl-C on that has reached the command already
-FULL = (errno.ENOSPC, errno.EDQUOT)
-FULL_TOLD = ("No space left on device", "disk is full", "Disk quota exceeded")  # by other libraries
+# How the system, SQLite and XGBoost say that a disk is full.
+FULL = ("No space left on device", "Disk quota exceeded", "disk is full", "Write incomplete")
 USER_ERROR = 2  # what argparse exits with for a wrong command line; ours for every mistake
 
 
@@ -276,15 +275,13 @@ def main(
 
 
 def _full_disk(error: BaseException | None) -> str:
-    """Find in an error, or in what led to it, that a disk is full: the words that say so."""
+    """Find the words that say that a disk is full, in an error or, rather, in what led to it."""
+    found = ""
     while error:
-        lines = str(error).splitlines()
-        if getattr(error, "errno", None) in FULL:
-            return lines[0]
-        if found := [line for line in lines for told in FULL_TOLD if told in line]:
-            return found[0]
+        lines = [line for line in str(error).splitlines() if any(told in line for told in FULL)]
+        found = lines[0] if lines else found
         error = error.__cause__ or error.__context__
-    return ""
+    return found
 
 
 @dataclass

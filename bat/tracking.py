@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import shutil
 import socket
@@ -238,7 +239,7 @@ def run(name: str, key: str = "") -> Iterator[MlflowTracker]:
         name: of the run.
         key: names the work by all its inputs; what runs of the same key left is taken over.
     """
-    _without_bars()
+    _quietly()
     adopted = os.environ.get("MLFLOW_RUN_ID")
     tags = {PROCESS: _process(os.getpid()), BEAT: str(int(time.time()))}
     tags |= {KEY: key} if key else {}
@@ -361,7 +362,7 @@ def read(run_id: str, files: Sequence[str]) -> records.Kept:
     Raises:
         InputError: the tracking store has no such run.
     """
-    _without_bars()
+    _quietly()
     client = mlflow.MlflowClient()
     try:
         run = client.get_run(run_id)
@@ -387,8 +388,10 @@ def _not_there(what: str, error: Exception, expected: str) -> InputError:
     )
 
 
-def _without_bars() -> None:
+def _quietly() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each file
+    # It writes the trace of every error that it then raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _kept(run: Run, files: Sequence[str]) -> records.Kept:

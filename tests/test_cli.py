@@ -175,3 +175,16 @@ def test_an_error_is_told_though_the_user_asked_to_end():
         work()
     with cli.whole():
         pass
+
+
+def test_a_full_disk_is_found_in_what_led_to_an_error():
+    def fail():
+        try:
+            raise OSError(28, "No space left on device", "cache/rows.npy")
+        except OSError as error:
+            raise RuntimeError("the study could not go on\nfor a reason") from error
+
+    with pytest.raises(RuntimeError) as caught:
+        fail()
+    assert cli._full_disk(caught.value) == ("[Errno 28] No space left on device: 'cache/rows.npy'")
+    assert cli._full_disk(ValueError("nothing of the kind")) == ""
