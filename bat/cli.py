@@ -201,6 +201,22 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None) -> Confi
     return config_type(**values)
 
 
+def logged(config: Any) -> dict[str, Any]:
+    """List a config's values as runs keep them: of a file, not where this machine has it."""
+    values = dataclasses.asdict(config)
+    return {
+        name: tail(value) if isinstance(value, str) else value for name, value in values.items()
+    }
+
+
+def tail(value: str) -> str:
+    """Shorten a full path: from the working folder on, or else to its last part."""
+    path = Path(value)
+    if not path.is_absolute():
+        return value
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
+
+
 def say(text: str = "") -> None:
     """Show a person a text."""
     sys.stdout.write(text + "\n")

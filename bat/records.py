@@ -18,6 +18,11 @@ class Params:
     values: Mapping[str, object]
 
 
+def config(values: Mapping[str, object]) -> Params:
+    """Say what the user asked for."""
+    return Params({f"{CONFIG}{name}": value for name, value in values.items()})
+
+
 @dataclass(frozen=True)
 class Metrics:
     """Numbers to compare and draw; ``step`` is their place on the x axis."""

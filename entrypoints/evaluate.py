@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from bat import cli
 from bat.cli import option
@@ -28,10 +28,10 @@ def run(config: EvaluateConfig) -> None:
     from bat import encoder, records, report, study, tracking
 
     loaded = study.load(config)
-    opened = encoder.open_encoder(tracking.resolve(config.encoder), name=config.encoder)
+    opened = encoder.open_encoder(tracking.resolve(config.encoder), name=cli.tail(config.encoder))
     prepared = study.prepare(loaded, opened)
     with tracking.run("evaluate") as tracker:
-        tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
+        tracker.log(records.config(cli.logged(config)))
         for record in report.findings_records(prepared):
             tracker.log(record)
         embeddings = study.embed(opened, prepared, "all rows")

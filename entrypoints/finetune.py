@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from bat import cli
 from bat.cli import option
@@ -42,7 +42,9 @@ def run(config: FinetuneConfig) -> None:
     from bat import corpus, encoder, mlm, records, report, study, tracking, units
 
     loaded = study.load(config)
-    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
+    base = encoder.open_encoder(
+        tracking.resolve(config.base_model), name=cli.tail(config.base_model)
+    )
     prepared = study.prepare(loaded, base)
     texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)
     share = "1.0" if config.documents == "all" else config.documents
@@ -60,7 +62,7 @@ def run(config: FinetuneConfig) -> None:
         list(study.tune(base, texts, [size], recipe, held_out=held_out))
         return
     with units.in_use(), tracking.run("finetune") as tracker:
-        tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
+        tracker.log(records.config(cli.logged(config)))
         for record in report.findings_records(prepared):
             tracker.log(record)
         (tuned,) = study.tune(base, texts, [size], recipe, held_out=held_out)

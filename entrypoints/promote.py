@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from bat import cli
 from bat.cli import option
@@ -20,7 +20,7 @@ def run(config: PromoteConfig) -> None:
     from bat import records, report, tracking
 
     with tracking.run("promote") as tracker:
-        tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
+        tracker.log(records.config(cli.logged(config)))
         before, now = tracking.serve_version(config.version)
         standings = tracking.standings()
         for record in report.promotion_records(before, now, standings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from bat import cli
 from bat.cli import option
@@ -48,7 +48,7 @@ def run(config: ReportConfig) -> None:
         html = page.comparison(together, differences)
         logged = [*report.comparison_records(together, differences)]
     with tracking.run("report") as tracker:
-        tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
+        tracker.log(records.config(cli.logged(config)))
         for record in [*logged, records.Text("report.html", html)]:
             tracker.log(record)
     cli.say(said)

@@ -133,7 +133,9 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
     )
 
     loaded = study.load(config)
-    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
+    base = encoder.open_encoder(
+        tracking.resolve(config.base_model), name=cli.tail(config.base_model)
+    )
     prepared = study.prepare(loaded, base)
     seeds = cli.whole_numbers("seeds", config.seeds)
     changes, schedule, finetune_on = recipe_changes(config.recipe)
@@ -160,7 +162,7 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
         config=asdict(config), corpus=loaded.digest, base=base.digest, code=units.own_code()
     )
     with tracking.run("scaling_study", key) as tracker:
-        tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
+        tracker.log(records.config(cli.logged(config)))
         for record in report.findings_records(prepared):
             tracker.log(record)
         tracker.log(study.dataset_record(prepared, "study"))
@@ -181,7 +183,7 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
         )
         for record in report.parent_records(outcome):
             tracker.log(record)
-        tracker.log(records.Text("report.html", page.page(outcome, asdict(config))))
+        tracker.log(records.Text("report.html", page.page(outcome, cli.logged(config))))
         when, margin = promotion(config.promote)
         served = champion.register(
             outcome, best, prepared, tracker, study=tracker.run_id, promote=when, margin=margin

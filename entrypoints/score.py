@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from bat import cli
 from bat.cli import option
@@ -34,7 +34,7 @@ def run(config: ScoreConfig) -> None:
     folder = tracking.pricer_folder(config.model)
     rows = score.count(config.data, text_column=config.text_column)
     with tracking.run("score") as tracker:
-        tracker.log(records.Params({f"{records.CONFIG}{k}": v for k, v in asdict(config).items()}))
+        tracker.log(records.config(cli.logged(config)))
         with cli.bar("scoring", rows, "row") as bar:
             done = score.score(
                 folder,

@@ -506,3 +506,26 @@ def test_bad_rows_are_listed_with_their_lines(store, tiny_folder, sales, tmp_pat
         (5, "no field 'pric"),
         (10, "not valid JSON"),
     ]
+
+
+def test_what_is_logged_holds_no_secret_and_no_path_of_this_machine(
+    store, tiny_folder, sales, lines, tmp_path, monkeypatch
+):
+    for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.setenv(name, "hush-4711")
+    toy_study(tiny_folder, sales, sizes="0,256")
+    finetune.run(finetune.FinetuneConfig(data=str(sales), base_model=str(tiny_folder)))
+    parts = [path for path in (tmp_path / "mlruns").rglob("*") if path.is_file()]
+    assert len(parts) > 50
+    places = [str(place).encode() for place in (sales.parent, tiny_folder, tmp_path, Path.home())]
+    for path in parts:
+        held = path.read_bytes()
+        assert b"hush-4711" not in held, path
+        if path.name != "MLmodel":  # in which MLflow notes where it found things
+            assert not [place for place in places if place in held], path
+    for run in store.search_runs(["0"]):
+        said = json.dumps([run.data.params, run.data.tags])
+        assert "hush-4711" not in said
+        ours = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
+        own = json.dumps([run.data.params, ours]).encode()
+        assert not [place for place in places if place in own], run.info.run_name

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -47,9 +48,11 @@ def database():
     tell(binaries / "initdb", "-D", top / "data", "-U", "bat", "--auth=trust")
     options = f"-p {port} -k {top} -c listen_addresses=127.0.0.1"
     tell(binaries / "pg_ctl", "-D", top / "data", "-w", "-l", top / "log", "-o", options, "start")
-    yield f"postgresql://bat@127.0.0.1:{port}/postgres"
-    tell(binaries / "pg_ctl", "-D", top / "data", "-m", "immediate", "stop")
-    shutil.rmtree(top)
+    try:
+        yield f"postgresql+psycopg2://bat@127.0.0.1:{port}/postgres"
+    finally:
+        tell(binaries / "pg_ctl", "-D", top / "data", "-m", "immediate", "stop")
+        shutil.rmtree(top)
 
 
 class Network:
@@ -108,20 +111,17 @@ class Server:
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "2"]
         command += ["--backend-store-uri", self.database, "--serve-artifacts"]
         command += ["--artifacts-destination", str(self.folder)]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=self.folder,
-            start_new_session=True,
-        )
+        with (self.folder / "said").open("w") as heard:
+            self.process = subprocess.Popen(
+                command, stdout=heard, stderr=heard, cwd=self.folder, start_new_session=True
+            )
         self.network.target = port
         for _ in range(120):
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{self.address}/health").read()
                 return
             time.sleep(1)
-        pytest.fail("the tracking server did not answer")
+        pytest.fail(f"no answer from the tracking server: {(self.folder / 'said').read_text()}")
 
     def stop(self):
         os.killpg(self.process.pid, 15)
@@ -131,20 +131,22 @@ class Server:
 @pytest.fixture(scope="module")
 def server(database, tmp_path_factory):
     running = Server(database, tmp_path_factory.mktemp("artifacts"))
-    running.start()
-    yield running
-    running.stop()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
 
 
-@pytest.fixture
-def start(sales, tiny_folder, tmp_path):
-    """Start a small study on a store, in a cache of its own unless one is named."""
+@pytest.fixture(scope="module")
+def study(sales, tiny_folder):
+    """Start a small study on a store; what it says and caches goes into a folder."""
 
-    def begin(uri, number=0, home=None):
+    def begin(uri, folder, number=0, home=None):
         asked = {"data": sales, "base_model": tiny_folder, "sizes": "0,256,1.0", "trials": 2}
         asked |= {"baselines": "median,ridge", "seeds": number}
-        home = home or tmp_path / f"home-{number}"
-        with (tmp_path / f"said-{number}").open("w") as heard:
+        home = home or folder / f"home-{number}"
+        with (folder / f"said-{number}").open("w") as heard:
             return subprocess.Popen(
                 [sys.executable, "-m", "entrypoints.scaling_study"]
                 + [f"--{name}={value}" for name, value in asked.items()],
@@ -155,6 +157,15 @@ def start(sales, tiny_folder, tmp_path):
             )
 
     return begin
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server, study, tmp_path_factory):
+    """How a study ends on the server while nothing goes wrong."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert study(server.address, folder).wait() == 0, said(folder)
+    (table,) = studies(server.address)
+    return table
 
 
 def said(tmp_path, number=0):
@@ -176,9 +187,7 @@ def studies(uri):
     return tables
 
 
-def test_a_study_its_registry_and_its_pair_work_on_a_server(server, start, tmp_path, monkeypatch):
-    assert start(server.address).wait() == 0, said(tmp_path)
-    assert len(studies(server.address)) == 1
+def test_a_study_its_registry_and_its_pair_work_on_a_server(server, undisturbed, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     model = mlflow.pyfunc.load_model("models:/bat-pricer@champion")
     priced = model.predict(pd.DataFrame({"text": ["1990 arrow coupe in red"]}))
@@ -186,9 +195,8 @@ def test_a_study_its_registry_and_its_pair_work_on_a_server(server, start, tmp_p
     assert b"MLflow" in urllib.request.urlopen(server.address).read()
 
 
-def test_a_study_waits_for_a_server_that_is_away(server, start, tmp_path):
-    wanted = studies(server.address)[-1]
-    process = start(server.address)
+def test_a_study_waits_for_a_server_that_is_away(server, study, undisturbed, tmp_path):
+    process = study(server.address, tmp_path)
     client = mlflow.MlflowClient(server.address)
     before = len(client.search_runs(["0"]))
     while len(client.search_runs(["0"])) < before + 2:  # the study and its first arm
@@ -201,31 +209,43 @@ def test_a_study_waits_for_a_server_that_is_away(server, start, tmp_path):
     server.network.listen()
     server.start()
     assert process.wait() == 0, said(tmp_path)
-    assert studies(server.address)[0] == wanted
+    assert studies(server.address)[0] == undisturbed
 
 
-def test_four_studies_at_once_lose_nothing(server, start, tmp_path):
-    client = mlflow.MlflowClient(server.address)
-    before, known = len(studies(server.address)), versions(client)
-    four = [start(server.address, number) for number in range(1, 5)]
+def test_four_studies_at_once_lose_nothing(server, study, undisturbed, tmp_path):
+    before = len(studies(server.address))
+    home = tmp_path / "home"  # of one machine: there the registry's lock holds
+    four = [study(server.address, tmp_path, number, home) for number in range(1, 5)]
     for number, process in enumerate(four, 1):
         assert process.wait() == 0, said(tmp_path, number)
     assert len(studies(server.address)) == before + 4
-    assert len(versions(client)) == len(known) + 4
-    champion = client.get_model_version_by_alias("bat-pricer", "champion")
-    assert champion.version in versions(client)
+    refuse_wrong_champions(server.address)
 
 
-def versions(client):
-    return {version.version for version in client.search_model_versions("name = 'bat-pricer'")}
-
-
-def test_two_studies_at_once_on_one_new_file(start, tmp_path):
+def test_two_studies_at_once_on_one_new_file(study, tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    both = [start(uri, number, tmp_path / "home") for number in (1, 2)]
+    both = [study(uri, tmp_path, number, tmp_path / "home") for number in (1, 2)]
     for number, process in enumerate(both, 1):
         assert process.wait() == 0, said(tmp_path, number)
     assert len(studies(uri)) == 2
+    refuse_wrong_champions(uri)
+
+
+def refuse_wrong_champions(uri):
+    """Each study has a version of its own; the newest that was promoted is the champion."""
     client = mlflow.MlflowClient(uri)
-    assert len(versions(client)) == 2
-    assert client.get_model_version_by_alias("bat-pricer", "champion").version in versions(client)
+    versions = client.search_model_versions("name = 'bat-pricer'")
+    runs = {
+        run.info.run_id: run.data.tags
+        for run in client.search_runs(["0"], "run_name = 'scaling_study'")
+    }
+    assert sorted(version.tags["study"] for version in versions) == sorted(runs)
+    assert {v.version for v in versions} == {int(tags["registered"]) for tags in runs.values()}
+    refused = {int(t["registered"]) for t in runs.values() if "must be" in t["promotion"]}
+    champion = client.get_model_version_by_alias("bat-pricer", "champion").version
+    assert champion not in refused
+    assert sum("there was none before" in tags["promotion"] for tags in runs.values()) == 1
+    # Comparisons are counted one by one, though some were made at once.
+    told = [re.search(r"compared (\d+) times", tags["promotion"]) for tags in runs.values()]
+    counts = [int(found[1]) for found in told if found]
+    assert len(set(counts)) == len(counts) == len(runs) - 1
