@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlflow
 import pandas as pd
+import requests
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -30,6 +33,8 @@ CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 KEY, PROCESS, BEAT = "bat.key", "bat.process", "bat.heartbeat"  # tags of a run that is at work
 PARENT = "mlflow.parentRunId"
 DEAD = ("KILLED", "FAILED")  # how runs end that leave something behind
+LOST = "API request to"  # begins what MLflow says of a server that it does not reach
+TRIES, PAUSE_SECONDS = 5, 5.0  # each try waits some minutes itself
 BEAT_SECONDS, STALE_SECONDS = 30, 600  # a run silent for so long has died, wherever it ran
 COMPARED = "compared."  # begins the names of the registry's tags that count comparisons
 DIGEST_LETTERS = 36  # of a dataset input; MLflow's own limit
@@ -47,12 +52,38 @@ TEXT_TO_PRICE = ModelSignature(
 )
 
 
+Done = TypeVar("Done")
+
+
 @dataclasses.dataclass(frozen=True)
 class Left:
     """What runs of the same work that died have left: themselves, and their finished children."""
 
     runs: frozenset[str] = frozenset()
     children: Mapping[str, str] = dataclasses.field(default_factory=dict)  # run ids by name
+
+
+def _patient(work: Callable[..., Done]) -> Callable[..., Done]:
+    """Try again where the tracking server was lost on the way.
+
+    MLflow itself waits for a server that does not answer (some minutes, by
+    ``MLFLOW_HTTP_REQUEST_MAX_RETRIES``), but not for the rest of an answer that has begun.
+    """
+
+    @functools.wraps(work)
+    def tried(*arguments: Any, **named: Any) -> Done:
+        for _ in range(TRIES - 1):
+            try:
+                return work(*arguments, **named)
+            except (MlflowException, requests.RequestException) as error:
+                lost = isinstance(error, requests.RequestException) or LOST in str(error)
+                if not lost:
+                    raise
+                sys.stderr.write("\nthe tracking server is away; trying again\n")
+                time.sleep(PAUSE_SECONDS)
+        return work(*arguments, **named)
+
+    return tried
 
 
 class MlflowTracker:
@@ -67,6 +98,7 @@ class MlflowTracker:
         with cli.whole():
             self._log(record)
 
+    @_patient
     def _log(self, record: records.Record) -> None:
         match record:
             case records.Params(values):
@@ -94,6 +126,7 @@ class MlflowTracker:
         with _started(run_name=name, nested=True) as run_id:
             yield MlflowTracker(run_id)
 
+    @_patient
     def adopt(self, name: str) -> bool:
         """Move a finished child of that name here, if a run that died has left one."""
         child, client = self.left.children.get(name), mlflow.MlflowClient()
@@ -105,6 +138,7 @@ class MlflowTracker:
             client.set_tag(child, PARENT, self.run_id)
         return True
 
+    @_patient
     def register(self, folder: Path, tags: Mapping[str, str], description: str) -> str:
         """Log the pair as one pyfunc and give its new version the alias ``candidate``."""
         client = mlflow.MlflowClient()
@@ -117,9 +151,9 @@ class MlflowTracker:
         return version
 
     def _version_left(self) -> str | None:
-        """Find the version that a run of the same work registered before it died."""
+        """Find the version that a run of the same work, or a lost try of this one, registered."""
         found = mlflow.MlflowClient().search_model_versions(f"name = '{REGISTERED_MODEL}'")
-        mine = (v for v in found if v.tags.get("study") in self.left.runs)
+        mine = (v for v in found if v.tags.get("study") in {*self.left.runs, self.run_id})
         return next((str(version.version) for version in mine), None)
 
     def _new_version(self, folder: Path, tags: Mapping[str, str]) -> str:
@@ -135,6 +169,7 @@ class MlflowTracker:
             made = mlflow.register_model(logged.model_uri, REGISTERED_MODEL, tags=dict(tags))
         return str(made.version)
 
+    @_patient
     def champion(self) -> records.Standing | None:
         """Say which pair is served now, if there is one."""
         version = _aliased(CHAMPION)
@@ -143,10 +178,12 @@ class MlflowTracker:
         tags = mlflow.MlflowClient().get_model_version(REGISTERED_MODEL, version).tags
         return records.Standing(version, tags)
 
+    @_patient
     def fetch(self, version: str) -> Path:
         """Fetch the folder of a registered pair."""
         return pricer_folder(f"models:/{REGISTERED_MODEL}/{version}")
 
+    @_patient
     def promote(self, version: str, *, instead_of: str | None) -> bool:
         """Serve a version; False where the champion is no longer the one it was compared with."""
         with cli.whole(), units.lock("registry"):
@@ -155,6 +192,7 @@ class MlflowTracker:
             _crown(version)
             return True
 
+    @_patient
     def compared(self, rows: str) -> int:
         """Count one more comparison on the test rows of that digest; return those before."""
         client, name = mlflow.MlflowClient(), f"{COMPARED}{rows[:DIGEST_LETTERS]}"
@@ -251,6 +289,9 @@ def run(name: str, key: str = "") -> Iterator[MlflowTracker]:
             left = _left(key, own) if key else Left()
         with _beating(own):
             yield MlflowTracker(own, left)
+        with cli.whole():  # a run that was started, but whose start was lost on the way back
+            for child in _search(f"attributes.status = 'RUNNING' and tags.`{PARENT}` = '{own}'"):
+                mlflow.MlflowClient().set_terminated(child.info.run_id, "KILLED")
 
 
 @contextlib.contextmanager
@@ -260,7 +301,7 @@ def _started(**options: Any) -> Iterator[str]:
     try:
         # A new SQLite file breaks when two processes migrate it at once.
         with cli.whole(), _calm(), units.lock("store"):
-            started = mlflow.start_run(**options)
+            started = _patient(mlflow.start_run)(**options)
         yield started.info.run_id
         status = "FINISHED"
     except KeyboardInterrupt:
@@ -271,7 +312,14 @@ def _started(**options: Any) -> Iterator[str]:
             # Whatever else went wrong is to be heard, rather than that the store is away too.
             deaf = contextlib.suppress(MlflowException) if status != "FINISHED" else _calm()
             with cli.whole(), deaf:
-                mlflow.end_run(status)
+                _end(started.info.run_id, status)
+
+
+def _end(run_id: str, status: str) -> None:
+    """End the innermost run; MLflow forgets it before the store is told, so that is done again."""
+    with contextlib.suppress(MlflowException, requests.RequestException):
+        mlflow.end_run(status)
+    _patient(mlflow.MlflowClient().set_terminated)(run_id, status)
 
 
 @contextlib.contextmanager
@@ -346,6 +394,7 @@ def _left(key: str, own: str) -> Left:
     return Left(runs, children)
 
 
+@_patient
 def _search(asked: str) -> list[Run]:
     """Search the runs of the experiment that is in use."""
     found: list[Run] = mlflow.search_runs(filter_string=asked, output_format="list")
