@@ -240,10 +240,11 @@ def refuse_wrong_champions(uri):
         for run in client.search_runs(["0"], "run_name = 'scaling_study'")
     }
     assert sorted(version.tags["study"] for version in versions) == sorted(runs)
-    assert {v.version for v in versions} == {int(tags["registered"]) for tags in runs.values()}
-    refused = {int(t["registered"]) for t in runs.values() if "must be" in t["promotion"]}
+    # A server says versions as text, a database as numbers.
+    assert {str(v.version) for v in versions} == {tags["registered"] for tags in runs.values()}
+    refused = {tags["registered"] for tags in runs.values() if "must be" in tags["promotion"]}
     champion = client.get_model_version_by_alias("bat-pricer", "champion").version
-    assert champion not in refused
+    assert str(champion) not in refused
     assert sum("there was none before" in tags["promotion"] for tags in runs.values()) == 1
     # Comparisons are counted one by one, though some were made at once.
     told = [re.search(r"compared (\d+) times", tags["promotion"]) for tags in runs.values()]
