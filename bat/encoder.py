@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -375,11 +376,26 @@ def tokenise(encoder: Encoder, texts: list[str]) -> list[Ids]:
     return [np.asarray(row, np.int32) for row in found]
 
 
+def embedding_seconds(encoder: Encoder, texts: Sequence[str]) -> float:
+    """Tell how long ``embed`` worked on these texts, whenever that was."""
+    return float(_path(encoder, list(dict.fromkeys(texts))).with_suffix(".seconds").read_text())
+
+
+def _path(encoder: Encoder, texts: list[str]) -> Path:
+    """Name the file that holds the embeddings of distinct texts."""
+    unit = units.key(
+        encoder=encoder.digest,
+        texts=units.digest(texts),
+        device=device().type,
+        code="2",  # with the seconds beside them
+    )
+    return units.home() / "embeddings" / f"{unit}.npy"
+
+
 def _cached(encoder: Encoder, texts: list[str], progress: Progress) -> Embeddings:
     """Read the embeddings of distinct texts from their file, making it first if need be."""
-    unit = units.key(encoder=encoder.digest, texts=units.digest(texts), device=device().type)
-    path = units.home() / "embeddings" / f"{unit}.npy"
-    with units.lock(f"embeddings-{unit}"):
+    path = _path(encoder, texts)
+    with units.lock(f"embeddings-{path.stem}"):
         if path.exists():
             progress(len(texts))
         else:
@@ -389,10 +405,14 @@ def _cached(encoder: Encoder, texts: list[str], progress: Progress) -> Embedding
 
 
 def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) -> None:
-    """Embed into a draft beside ``path``, noting after each batch how far it is good."""
+    """Embed into a draft beside ``path``, noting now and then how far it is good."""
     # Batches of another size would not be those that the note counts.
     draft, note = path.with_suffix(".draft.npy"), path.with_suffix(f".batches-{_batch_tokens()}")
-    done = int(note.read_text()) if note.exists() and draft.exists() else 0
+    done, spent = 0, 0.0
+    if note.exists() and draft.exists():
+        batch, seconds = note.read_text().split()
+        done, spent = int(batch), float(seconds)
+    began = time.monotonic() - spent
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (len(texts), encoder.dimension)
     rows = np.lib.format.open_memmap(
@@ -412,9 +432,10 @@ def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) ->
             raise ValueError(f"the embedding of {text[:80]!r} is not finite")
         if number % 20 == 0:  # some seconds of work: what a killed run repeats at most
             rows.flush()
-            units.write(note, str(number + 1).encode())
+            units.write(note, f"{number + 1} {time.monotonic() - began}".encode())
         progress(len(batch))
     rows.flush()
+    units.write(path.with_suffix(".seconds"), str(time.monotonic() - began).encode())
     draft.rename(path)
     note.unlink(missing_ok=True)
 

@@ -528,9 +528,8 @@ def _arm(
     """Embed and evaluate one encoder."""
     what = f"{documents:,}" if documents else "factory"
     opened = encoder.open_encoder(str(tuned.folder)) if tuned else base
-    began = time.monotonic()
     embeddings = embed(opened, prepared, what)
-    embedded = time.monotonic() - began
+    embedded = encoder.embedding_seconds(opened, prepared.corpus.texts)
     evaluation = evaluate(embeddings, prepared, trials=trials, seed=seed, what=what)
     facts: dict[str, float] = diagnose(embeddings)
     seconds = {"embedding": embedded, "search": evaluation.found["seconds"], "tuning": 0.0}

@@ -1,6 +1,7 @@
 """The encoder: what sentence-transformers gives, each text once, and never twice across runs."""
 
 import copy
+import itertools
 import json
 import shutil
 
@@ -105,15 +106,22 @@ def test_a_killed_run_goes_on_where_it_stopped(tiny, texts, monkeypatch, small_b
             raise KeyboardInterrupt
         return forward(opened, ids)
 
+    clock = itertools.count()  # a second passes each time that somebody looks
+    monkeypatch.setattr(encoder.time, "monotonic", lambda: next(clock))
     with monkeypatch.context() as patch:
         patch.setattr(encoder, "_forward", killed)
         with pytest.raises(KeyboardInterrupt):
             encoder.embed(tiny, texts)
+    (note,) = (units.home() / "embeddings").glob("*.batches-*")
+    assert note.read_text() == "41 3.0"  # at the start, and at three notes
     forwards.clear()
     rows = encoder.embed(tiny, texts)
     assert len(forwards) == total - 41  # noted every 20 batches: after the first, 21st and 41st
     assert (rows == expected).all()
-    assert [path.suffix for path in (units.home() / "embeddings").iterdir()] == [".npy"]
+    places = (units.home() / "embeddings").iterdir()
+    assert sorted(path.suffix for path in places) == [".npy", ".seconds"]
+    notes = len(range(60, total, 20))
+    assert encoder.embedding_seconds(tiny, texts) == 3 + notes + 1
 
 
 def test_cores_side_by_side_make_the_same_bits(tiny, texts, monkeypatch, small_batches):
