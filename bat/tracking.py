@@ -310,16 +310,21 @@ def _started(**options: Any) -> Iterator[str]:
     finally:
         if started:
             # Whatever else went wrong is to be heard, rather than that the store is away too.
-            deaf = contextlib.suppress(MlflowException) if status != "FINISHED" else _calm()
+            lost = (MlflowException, requests.RequestException)
+            deaf = contextlib.suppress(*lost) if status != "FINISHED" else _calm()
             with cli.whole(), deaf:
                 _end(started.info.run_id, status)
 
 
 def _end(run_id: str, status: str) -> None:
-    """End the innermost run; MLflow forgets it before the store is told, so that is done again."""
-    with contextlib.suppress(MlflowException, requests.RequestException):
+    """End the innermost run; a finished one patiently, others at the first try or not at all."""
+    try:
         mlflow.end_run(status)
-    _patient(mlflow.MlflowClient().set_terminated)(run_id, status)
+    except (MlflowException, requests.RequestException):
+        if status != "FINISHED":
+            raise
+        # MLflow has forgotten the run before it told the store.
+        _patient(mlflow.MlflowClient().set_terminated)(run_id, status)
 
 
 @contextlib.contextmanager
