@@ -1,19 +1,22 @@
 """Requests a second of the served pair, against the same pair as a plain pyfunc, under load.
 
-python -m benchmarks.serve [--toy] [--seconds 20] [--minutes 5]   (needs wrk: Debian's package)
+python -m benchmarks.serve [--toy] [--seconds 10] [--minutes 5]   (Linux; needs Debian's wrk)
 
-Both are served by ``mlflow models serve``, one after the other, and asked by 1, 8 and 32 clients
-for single texts and for batches of 32. The plain one embeds with ``SentenceTransformer.encode`` and
-predicts with the same trees, as its author would write it. First printed: what the encoder alone
-reaches in texts a second, one and six at a time, and how long the pair takes for one text without a
-server. Last: the ratio for single texts of 32 clients. ``--minutes`` then loads ours with batches
-from 8 clients, and prints failures and the server's memory (Linux) after each minute.
+Both are served by ``mlflow models serve``, and asked in turn by 1, 8 and 32 clients for single
+texts and for batches of 32, twice. The plain one embeds with ``SentenceTransformer.encode`` and
+predicts with the same trees, as its author would write it. Printed before and after: what the
+encoder alone reaches in texts a second, one and six at a time, and how long the pair takes for one
+text without a server; with each load the share of the machine that its host took away (steal time:
+a run with much of it says nothing). Last: the ratio for single texts of 32 clients. ``--minutes``
+also loads ours with batches from 8 clients, and prints failures and the server's memory after each
+minute.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -37,6 +40,7 @@ ROOT = Path(__file__).parents[1]
 STUDY, TOY_STUDY = "auctions:600", "auctions:300"
 TEXTS = 640
 CLIENTS, BATCHES = (1, 8, 32), (1, 32)
+ROUNDS = 2
 READY_SECONDS = 120
 
 PLAIN = '''
@@ -163,6 +167,13 @@ def load(address: str, bodies: Path, clients: int, seconds: int) -> tuple[float,
     return rate, middle, broken + int(failed.group(1) if failed else 0)
 
 
+def stolen() -> np.ndarray:
+    """Ticks of all processors so far that the host took away, and ticks in all."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    ticks = np.array([int(field) for field in fields])
+    return np.array([ticks[7], ticks.sum()])
+
+
 def write_bodies(path: Path, texts: list[str], batch: int) -> Path:
     """Write requests of a batch of texts, one a line."""
     starts = range(0, len(texts) - batch + 1, batch)
@@ -171,28 +182,32 @@ def write_bodies(path: Path, texts: list[str], batch: int) -> Path:
     return path
 
 
+def alone(pair: Path, texts: list[str]) -> None:
+    """Print what the parts of the pair reach without a server."""
+    for at_once in (1, 6):
+        print(f"encoder alone, {at_once} at a time: {bound(pair, texts, at_once):.1f} texts/s")
+    print(f"the pair without a server: median {bare(pair, texts):.1f} ms a text", flush=True)
+
+
 def main() -> None:
-    """Serve both in turn, and print rates, median times and errors of each load."""
+    """Serve both, load them in turn, and print rates, median times and errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--toy", action="store_true")
-    parser.add_argument("--seconds", type=int, default=20, help="of each load")
+    parser.add_argument("--seconds", type=int, default=10, help="of each load")
     parser.add_argument("--minutes", type=int, default=0, help="of steady load at the end")
     asked = parser.parse_args()
     if not shutil.which("wrk"):
         print("serve: skipped, install wrk")
         return
-    seconds = 2 if asked.toy else asked.seconds
+    seconds, rounds = (1, 1) if asked.toy else (asked.seconds, ROUNDS)
     texts = [document.text for document in auctions.documents(TEXTS)]
-    rates: dict[tuple[str, int, int], float] = {}
-    with tempfile.TemporaryDirectory() as top:
+    rates: dict[tuple[str, int, int], list[float]] = {}
+    with tempfile.TemporaryDirectory() as top, contextlib.ExitStack() as servers:
         folder = Path(top)
         os.environ |= {"MLFLOW_TRACKING_URI": f"sqlite:///{top}/mlflow.db", "BAT_HOME": f"{top}/h"}
         os.chdir(folder)
         champion(TOY_STUDY if asked.toy else STUDY)
         pair = tracking.pricer_folder(CHAMPION)
-        for at_once in (1, 6):
-            print(f"encoder alone, {at_once} at a time: {bound(pair, texts, at_once):.1f} texts/s")
-        print(f"the pair without a server: median {bare(pair, texts):.1f} ms a text", flush=True)
         (folder / "plain.py").write_text(PLAIN)
         plain = mlflow.pyfunc.log_model(
             name="plain",
@@ -200,23 +215,33 @@ def main() -> None:
             artifacts={"pricer": str(pair)},
             pip_requirements=[],
         ).model_uri
-        for name, model in (("ours", CHAMPION), ("peer", plain)):
-            with served(model, folder) as (address, group):
-                for batch in BATCHES:
-                    bodies = write_bodies(folder / f"bodies-{batch}", texts, batch)
-                    load(address, bodies, 1, 1)  # warms the server up
-                    for clients in CLIENTS:
-                        rate, middle, failed = load(address, bodies, clients, seconds)
-                        rates[name, clients, batch] = rate
-                        print(
-                            f"{name}, {clients} clients, {batch} texts a request: {rate:.1f} "
-                            f"requests/s, median {middle:.0f} ms, {failed} failed",
-                            flush=True,
-                        )
-                if asked.minutes and name == "ours":
-                    steady(address, group, folder / f"bodies-{BATCHES[-1]}", asked.minutes)
+        both = {
+            name: servers.enter_context(served(model, folder))
+            for name, model in (("ours", CHAMPION), ("peer", plain))
+        }
+        warm = write_bodies(folder / "bodies-1", texts, 1)
+        for address, _ in both.values():
+            load(address, warm, 1, 1)
+        alone(pair, texts)
+        for batch, clients, _, name in itertools.product(BATCHES, CLIENTS, range(rounds), both):
+            bodies = write_bodies(folder / f"bodies-{batch}", texts, batch)
+            before = stolen()
+            rate, middle, failed = load(both[name][0], bodies, clients, seconds)
+            lost, ticks = stolen() - before
+            rates.setdefault((name, clients, batch), []).append(rate)
+            print(
+                f"{name}, {clients} clients, {batch} texts a request: {rate:.1f} requests/s, "
+                f"median {middle:.0f} ms, {failed} failed; {lost / ticks:.0%} of the machine away",
+                flush=True,
+            )
+        alone(pair, texts)
+        if asked.minutes:
+            steady(*both["ours"], folder / f"bodies-{BATCHES[-1]}", asked.minutes)
         os.chdir("/")
-    mine, theirs = rates["ours", 32, 1], rates["peer", 32, 1]
+    for clients, batch in itertools.product(CLIENTS, BATCHES):
+        mine, theirs = (np.median(rates[name, clients, batch]) for name in ("ours", "peer"))
+        print(f"{clients} clients, {batch} texts a request: ratio {mine / theirs:.3f}")
+    mine, theirs = (np.median(rates[name, 32, 1]) for name in ("ours", "peer"))
     print(
         f"serve: ours {mine:.1f} requests/s peer {theirs:.1f} requests/s ratio {mine / theirs:.3f}"
     )

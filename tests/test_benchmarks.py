@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,11 @@ pytestmark = pytest.mark.slow
         ("recipe", r"go on with \["),
         ("score", ENDS),
         ("search", ENDS),
+        pytest.param(
+            "serve",
+            ENDS,
+            marks=pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed"),
+        ),
         ("study", ENDS),
     ],
 )
