@@ -20,6 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CUT_SECONDS = 30
+READY_SECONDS = 300
 pytestmark = pytest.mark.slow
 
 
@@ -116,7 +117,7 @@ class Server:
                 command, stdout=heard, stderr=heard, cwd=self.folder, start_new_session=True
             )
         self.network.target = port
-        for _ in range(120):
+        for _ in range(READY_SECONDS):
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{self.address}/health").read()
                 return
