@@ -17,7 +17,7 @@ import pytest
 from entrypoints import scaling_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 WINDOW, TALL = {"width": 1400, "height": 1000}, {"width": 1400, "height": 3600}
 pytestmark = [
     pytest.mark.slow,
