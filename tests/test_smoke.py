@@ -129,7 +129,9 @@ def proxied(tmp_path_factory, served):
         text = text.replace("http://127.0.0.1:5001", server)
         assert text.count(server) == 2
         (folder / "template").write_text(text)
-        start = 'sed "s/:8080/:$1/" template > conf && exec nginx -p . -c conf'
+        # Started by root its workers would be nobody, who cannot read the folder of a test.
+        who = "-g 'user root;'" if os.getuid() == 0 else ""
+        start = f'sed "s/:8080/:$1/" template > conf && exec nginx -p . -c conf {who}'
         return served(["sh", "-c", start, "start"], "/ping", cwd=folder)
 
     return before
