@@ -60,18 +60,21 @@ def server(project, served):
         yield address
 
 
-def post(address, body, **headers):
+def send(address, body, **headers):
     request = urllib.request.Request(
-        f"{address}/invocations",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"} | headers,
+        f"{address}/invocations", body, {"Content-Type": "application/json"} | headers
     )
     try:
         with urllib.request.urlopen(request) as answer:
-            return answer.status, json.loads(answer.read())
+            return answer.status, answer.read()
     except urllib.error.HTTPError as refused:
         with refused:
-            return refused.code, json.loads(refused.read())
+            return refused.code, refused.read()
+
+
+def post(address, body, **headers):
+    status, said = send(address, json.dumps(body).encode(), **headers)
+    return status, json.loads(said)
 
 
 TEXT = "This 1990 Mazda Miata shows 41k miles and has a five-speed manual gearbox."
@@ -149,10 +152,8 @@ def test_behind_the_proxy_a_known_name_gets_a_price_and_an_error_says_little(ser
         assert empty == post(server, {"dataframe_records": [{"text": ""}]})
         status, said = post(address, "text\nx,y,z\n", **ANN | {"Content-Type": "text/csv"})
         assert (status, list(said)) == (415, ["message"])
-        assert post(address, "x" * 26_000_000, **ANN)[0] == 413
-        deep = f"{address}/invocations", b"[" * 100_000, ANN | {"Content-Type": "application/json"}
-        with pytest.raises(urllib.error.HTTPError) as refused, refused.value:
-            urllib.request.urlopen(urllib.request.Request(*deep))
-        assert refused.value.code in (400, 500)
-        assert b"Traceback" not in refused.value.read()
+        assert post(address, "x" * 27_000_000, **ANN)[0] == 413
+        status, said = send(address, b"[" * 100_000, **ANN)
+        assert status in (400, 500)
+        assert b"Traceback" not in said
         assert post(address, rows, **ANN)[0] == 200
