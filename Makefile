@@ -4,7 +4,8 @@ PIP_FLAGS ?=
 ARGS ?=
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
-FOUND := .venv/audit.json
+AUDIT := .venv/audit.json
+
 .PHONY: setup study test test-all check format serve ui
 
 setup: .venv/.done
@@ -27,10 +28,10 @@ check: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
-	@rm -f $(FOUND)
+	@rm -f $(AUDIT)
 	@$(RUN) pip-audit -r requirements.txt --no-deps --disable-pip --progress-spinner off -f json \
-		-o $(FOUND) || { test ! -s $(FOUND) && echo "pip-audit: its database cannot be reached"; }
-	@n=$$(grep -o skip_reason $(FOUND) 2>/dev/null | wc -l); \
+		-o $(AUDIT) || { test ! -s $(AUDIT) && echo "pip-audit: its database cannot be reached"; }
+	@n=$$(grep -o skip_reason $(AUDIT) 2>/dev/null | wc -l); \
 		test $$n = 0 || echo "pip-audit: $$n packages could not be looked up"
 
 format: setup

@@ -277,13 +277,13 @@ def main(
     except Exception as error:
         if not (said := _full_disk(error)):
             raise
-        sys.stderr.write(
-            f"error: got a disk with no room left ({said})\n"
-            "  expected: room for caches (BAT_HOME), for the tracking store, and for temporary "
-            "files (TMPDIR)\n"
-            "  remedy:   make room, or name places with room; the same command then goes on from "
-            "what is finished\n"
+        full = InputError(
+            f"a disk with no room left ({said})",
+            "room for caches (BAT_HOME), for the tracking store, and for temporary files (TMPDIR)",
+            "make room, or name places with room; the same command then goes on from what is "
+            "finished",
         )
+        sys.stderr.write(f"error: {full}\n")
         raise SystemExit(USER_ERROR) from None
     finally:
         for asked, handler in before.items():

@@ -410,8 +410,8 @@ def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) ->
     draft, note = path.with_suffix(".draft.npy"), path.with_suffix(f".batches-{_batch_tokens()}")
     done, spent = 0, 0.0
     if note.exists() and draft.exists():
-        batch, seconds = note.read_text().split()
-        done, spent = int(batch), float(seconds)
+        noted, seconds = note.read_text().split()
+        done, spent = int(noted), float(seconds)
     began = time.monotonic() - spent
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (len(texts), encoder.dimension)

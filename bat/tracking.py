@@ -34,6 +34,7 @@ KEY, PROCESS, BEAT = "bat.key", "bat.process", "bat.heartbeat"  # tags of a run 
 PARENT = "mlflow.parentRunId"
 DEAD = ("KILLED", "FAILED")  # how runs end that leave something behind
 LOST = "API request to"  # begins what MLflow says of a server that it does not reach
+STORE_ERRORS = (MlflowException, requests.RequestException)
 TRIES, PAUSE_SECONDS = 5, 5.0  # each try waits some minutes itself
 BEAT_SECONDS, STALE_SECONDS = 30, 600  # a run silent for so long has died, wherever it ran
 COMPARED = "compared."  # begins the names of the registry's tags that count comparisons
@@ -75,7 +76,7 @@ def _patient(work: Callable[..., Done]) -> Callable[..., Done]:
         for _ in range(TRIES - 1):
             try:
                 return work(*arguments, **named)
-            except (MlflowException, requests.RequestException) as error:
+            except STORE_ERRORS as error:
                 lost = isinstance(error, requests.RequestException) or LOST in str(error)
                 if not lost:
                     raise
@@ -309,10 +310,7 @@ def _started(**options: Any) -> Iterator[str]:
         raise
     finally:
         if started:
-            # Whatever else went wrong is to be heard, rather than that the store is away too.
-            lost = (MlflowException, requests.RequestException)
-            deaf = contextlib.suppress(*lost) if status != "FINISHED" else _calm()
-            with cli.whole(), deaf:
+            with cli.whole(), _calm():
                 _end(started.info.run_id, status)
 
 
@@ -320,11 +318,10 @@ def _end(run_id: str, status: str) -> None:
     """End the innermost run; a finished one patiently, others at the first try or not at all."""
     try:
         mlflow.end_run(status)
-    except (MlflowException, requests.RequestException):
-        if status != "FINISHED":
-            raise
-        # MLflow has forgotten the run before it told the store.
-        _patient(mlflow.MlflowClient().set_terminated)(run_id, status)
+    except STORE_ERRORS:
+        # What else went wrong is to be heard, rather than that the store is away too.
+        if status == "FINISHED":  # MLflow has forgotten the run before it told the store
+            _patient(mlflow.MlflowClient().set_terminated)(run_id, status)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
+from typing import TextIO
 
 _APART: ContextVar[str] = ContextVar("apart", default="")
 
@@ -51,10 +52,15 @@ def digest(texts: Iterable[str]) -> str:
     return total.hexdigest()
 
 
+def _hidden(path: Path) -> Path:
+    """Name what is not good yet, or no longer, beside a path: no two are ever alike."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+
+
 def write(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a machine that loses power, sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    draft = _hidden(path)
     try:
         with draft.open("wb") as file:
             file.write(data)
@@ -66,13 +72,21 @@ def write(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def lock(name: str) -> Iterator[None]:
-    """Let one process at a time do the work called ``name``; the others wait, then find it done."""
+def lock(name: str, how: int = fcntl.LOCK_EX) -> Iterator[TextIO]:
+    """Let one process at a time do the work called ``name``; the others wait, then find it done.
+
+    Args:
+        name: of the work.
+        how: ``fcntl.LOCK_SH`` for what several may do together.
+
+    Yields:
+        The file that is locked.
+    """
     path = home() / "locks" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        fcntl.flock(file, how)
+        yield file
 
 
 @contextmanager
@@ -82,10 +96,7 @@ def in_use() -> Iterator[Callable[[Iterable[Path]], bool]]:
     Yields:
         What removes folders itself; it returns False, and removes none, while others use them.
     """
-    path = home() / "locks" / "in-use"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+    with lock("in-use", fcntl.LOCK_SH) as file:
 
         def remove(folders: Iterable[Path]) -> bool:
             try:
@@ -93,7 +104,7 @@ def in_use() -> Iterator[Callable[[Iterable[Path]], bool]]:
             except BlockingIOError:
                 return False
             for each in folders:
-                gone = each.with_name(f".{each.name}.{uuid.uuid4().hex[:8]}")
+                gone = _hidden(each)
                 each.rename(gone)  # at once, or a killed process would leave half of it
                 shutil.rmtree(gone)
             return True
@@ -120,7 +131,7 @@ def build(kind: str, unit: str, fill: Callable[[Path], None]) -> Path:
     done = folder(kind, unit)
     with lock(f"{kind}-{unit}"):
         if not done.exists():
-            draft = done.with_name(f".{unit}.{uuid.uuid4().hex[:8]}")
+            draft = _hidden(done)
             draft.mkdir(parents=True)
             try:
                 fill(draft)

@@ -219,14 +219,13 @@ def main() -> None:
             name: servers.enter_context(served(model, folder))
             for name, model in (("ours", CHAMPION), ("peer", plain))
         }
-        warm = write_bodies(folder / "bodies-1", texts, 1)
+        bodies = {each: write_bodies(folder / f"bodies-{each}", texts, each) for each in BATCHES}
         for address, _ in both.values():
-            load(address, warm, 1, 1)
+            load(address, bodies[1], 1, 1)  # warms the server up
         alone(pair, texts)
         for batch, clients, _, name in itertools.product(BATCHES, CLIENTS, range(rounds), both):
-            bodies = write_bodies(folder / f"bodies-{batch}", texts, batch)
             before = stolen()
-            rate, middle, failed = load(both[name][0], bodies, clients, seconds)
+            rate, middle, failed = load(both[name][0], bodies[batch], clients, seconds)
             lost, ticks = stolen() - before
             rates.setdefault((name, clients, batch), []).append(rate)
             print(
@@ -236,7 +235,7 @@ def main() -> None:
             )
         alone(pair, texts)
         if asked.minutes:
-            steady(*both["ours"], folder / f"bodies-{BATCHES[-1]}", asked.minutes)
+            steady(*both["ours"], bodies[BATCHES[-1]], asked.minutes)
         os.chdir("/")
     for clients, batch in itertools.product(CLIENTS, BATCHES):
         mine, theirs = (np.median(rates[name, clients, batch]) for name in ("ours", "peer"))

@@ -28,7 +28,7 @@ def run(config: EvaluateConfig) -> None:
     from bat import encoder, records, report, study, tracking
 
     loaded = study.load(config)
-    opened = encoder.open_encoder(tracking.resolve(config.encoder), name=cli.tail(config.encoder))
+    opened = encoder.open_encoder(tracking.resolve(config.encoder), name=config.encoder)
     prepared = study.prepare(loaded, opened)
     with tracking.run("evaluate") as tracker:
         tracker.log(records.config(cli.logged(config)))

@@ -42,9 +42,7 @@ def run(config: FinetuneConfig) -> None:
     from bat import corpus, encoder, mlm, records, report, study, tracking, units
 
     loaded = study.load(config)
-    base = encoder.open_encoder(
-        tracking.resolve(config.base_model), name=cli.tail(config.base_model)
-    )
+    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
     prepared = study.prepare(loaded, base)
     texts = study.tuning_texts(prepared, seed=config.seed, finetune_on=config.finetune_on)
     share = "1.0" if config.documents == "all" else config.documents

@@ -133,9 +133,7 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
     )
 
     loaded = study.load(config)
-    base = encoder.open_encoder(
-        tracking.resolve(config.base_model), name=cli.tail(config.base_model)
-    )
+    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
     prepared = study.prepare(loaded, base)
     seeds = cli.whole_numbers("seeds", config.seeds)
     changes, schedule, finetune_on = recipe_changes(config.recipe)
