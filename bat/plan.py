@@ -38,53 +38,35 @@ class Plan:
         return sum(self.seconds.values())
 
 
-def make(
-    base: Encoder,
-    prepared: Prepared,
-    texts: Sequence[str],
-    *,
-    sizes: Sequence[int],
-    n_seeds: int,
-    trials: int,
-    recipe: mlm.Recipe,
-    schedule: str,
-    keep: str,
-    with_baselines: Sequence[str],
-) -> Plan:
+def make(base: Encoder, prepared: Prepared, texts: Sequence[str], asked: study.Asked) -> Plan:
     """Estimate a study from a calibration of some seconds on the corpus's own texts.
 
     Args:
         base: the factory encoder.
         prepared: the corpus.
         texts: to tune on.
-        sizes: of the arms, 0 for the factory encoder.
-        n_seeds: how often all is repeated.
-        trials: of each search.
-        recipe: of the tuning.
-        schedule: ``one_pass`` or ``independent``.
-        keep: which encoders are logged: ``all``, ``best`` or ``none``.
-        with_baselines: names of ``baselines.LABELS``.
+        asked: what the study is to do.
     """
     loaded = prepared.corpus
     n = len(loaded.texts)
     picked = np.random.default_rng(0).permutation(n)[:TIMED_TEXTS]
     sample = [loaded.texts[index] for index in picked]
     mean_tokens = float(prepared.token_counts.mean())
+    sizes, n_seeds, with_baselines = asked.sizes, len(asked.seeds), asked.baselines
     arms, tuned = len(sizes) * n_seeds, [size for size in sizes if size]
     searches = arms + sum(name in baselines.SEARCHED for name in with_baselines)
     seconds = {
-        "tuning": _tuning_seconds(base, texts[:TIMED_TEXTS], tuned, recipe, schedule, mean_tokens)
-        * n_seeds,
+        "tuning": _tuning_seconds(base, texts[:TIMED_TEXTS], tuned, asked, mean_tokens) * n_seeds,
         # The factory encoder embeds once, whatever the number of seeds.
         "embedding": n / _texts_per_second(base, sample) * (len(tuned) * n_seeds + (0 in sizes)),
-        "search": _search_seconds(base, prepared, trials) * searches,
+        "search": _search_seconds(base, prepared, asked.trials) * searches,
         "logging": LOGGING_SECONDS * arms,
     }
     if "supervised" in with_baselines:
         rows = len(prepared.rows("train")) * supervised.PASSES
-        rate = mlm.tokens_per_second(base, sample, recipe)
+        rate = mlm.tokens_per_second(base, sample, asked.recipe)
         seconds["supervised"] = rows * mean_tokens / rate
-    logged = {"all": len(study.kept(base, sizes, 0)), "best": 1, "none": 0}[keep]
+    logged = len(study.kept(base, asked)) + (asked.keep == "best")
     embeddings = 4 * base.dimension * len(set(loaded.texts))
     return Plan(
         rows=n,
@@ -104,18 +86,17 @@ def _tuning_seconds(
     base: Encoder,
     sample: Sequence[str],
     sizes: Sequence[int],
-    recipe: mlm.Recipe,
-    schedule: str,
+    asked: study.Asked,
     mean_tokens: float,
 ) -> float:
     if not sizes:
         return 0.0
-    rate = mlm.tokens_per_second(base, sample, recipe)
-    decay = recipe.decay_share
-    if schedule == "one_pass":
+    rate = mlm.tokens_per_second(base, sample, asked.recipe)
+    decay = asked.recipe.decay_share
+    if asked.schedule == "one_pass":
         documents = (1 - decay) * sizes[-1] + decay * sum(sizes)
     else:
-        documents = float(sum(sizes)) * recipe.passes
+        documents = float(sum(sizes)) * asked.recipe.passes
     return documents * mean_tokens / rate
 
 

@@ -47,6 +47,22 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a study is to do, beside its corpus and its factory encoder."""
+
+    sizes: Sequence[int]  # rising numbers of tuning documents; 0 is the factory encoder
+    seeds: Sequence[int]  # each draws its own order, masks and search
+    trials: int  # settings that each search tries
+    recipe: mlm.Recipe  # of the tuning; its seed is replaced
+    schedule: str  # one_pass or independent
+    finetune_on: str  # train or all
+    baselines: Sequence[str]  # names of ``baselines.LABELS``
+    margin: float  # share of the gain that one may forgo
+    stop_when_enough: bool  # leave out sizes that, by validation, cannot change the answer
+    keep: str  # which encoders to log: all (see ``kept``), best or none
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A corpus that has passed the checks, and what they found."""
 
@@ -348,39 +364,14 @@ def diagnose(embeddings: npt.NDArray[np.float32]) -> dict[str, float]:
 
 
 def run(
-    base: Encoder,
-    prepared: Prepared,
-    *,
-    sizes: Sequence[int],
-    seeds: Sequence[int],
-    trials: int,
-    recipe: mlm.Recipe,
-    schedule: str,
-    finetune_on: str,
-    with_baselines: Sequence[str],
-    margin: float,
-    stop_when_enough: bool,
-    keep: str,
-    tracker: records.Tracker,
+    base: Encoder, prepared: Prepared, asked: Asked, tracker: records.Tracker
 ) -> tuple[Outcome, Arm, list[Path]]:
     """Run all arms and baselines of a study, each logged as a child as soon as it is done.
-
-    Sizes are visited in rising order. Where ``stop_when_enough`` ends the first seed early, the
-    other seeds visit the same sizes.
 
     Args:
         base: the factory encoder: the arm of 0 documents.
         prepared: the corpus.
-        sizes: rising numbers of tuning documents; 0 is the factory encoder.
-        seeds: each draws its own order, masks and search.
-        trials: settings that each search tries.
-        recipe: of the tuning; its seed is replaced.
-        schedule: ``one_pass`` or ``independent``.
-        finetune_on: ``train`` or ``all``.
-        with_baselines: names of ``baselines.LABELS``.
-        margin: share of the gain that one may forgo.
-        stop_when_enough: leave out the sizes that, by validation, cannot change the answer.
-        keep: which encoders to log: ``all`` (see ``kept``), ``best`` or ``none``.
+        asked: what the study is to do.
         tracker: takes the study's and the children's records.
 
     Returns:
@@ -390,57 +381,78 @@ def run(
     Raises:
         InputError: ``stop_when_enough`` without the factory encoder to compare with.
     """
-    if stop_when_enough and 0 not in sizes:
+    if asked.stop_when_enough and 0 not in asked.sizes:
         raise cli.InputError(
             "stop_when_enough=true without the size 0",
             "the factory encoder among the sizes: a share of its error decides",
             "add 0 to sizes",
         )
-    about = _about(
-        base, prepared, sizes, seeds, with_baselines, finetune_on=finetune_on, margin=margin
-    )
+    about = _about(base, prepared, asked)
     tracker.log(outcome.about_record(about))
-    wanted = kept(base, sizes, seeds[0]) if keep == "all" else frozenset()
-    arms: list[Arm] = []
-    visited, stop = list(sizes), None
-    for seed in seeds:
-        mine = dataclasses.replace(recipe, seed=seed)
-        tuned = _tuned(base, prepared, [s for s in sizes if s], mine, schedule, finetune_on)
-        if not stop_when_enough:  # the tuner's memory is then free before embedding starts
-            tuned = iter(list(tuned))
-        for documents in visited:
-            folder = next(tuned) if documents else None
-            arm = _arm(base, prepared, documents, seed, trials, folder)
-            arms.append(arm)
-            _log_arm(arm, prepared, finetune_on, (documents, seed) in wanted, tracker)
-            if stop_when_enough and seed == seeds[0] and documents not in (0, sizes[-1]):
-                stop = _stop(prepared, arms, sizes[-1], margin)
-                tracker.log(outcome.stop_record(stop, documents))
-                if stop.stop:
-                    visited = [size for size in sizes if size <= documents]
-                    break
-    extra = [_baseline(name, base, prepared, trials, seeds[0], tracker) for name in with_baselines]
-    test = prepared.rows("test")
+    arms, stop = _arms(base, prepared, asked, tracker)
+    extra = [
+        _baseline(name, base, prepared, asked.trials, asked.seeds[0], tracker)
+        for name in asked.baselines
+    ]
     scored = [*(_scored(arm, prepared) for arm in arms), *extra]
-    prices = prepared.corpus.prices[test]
-    found = outcome.assemble(about, prices, scored, stop, stopped_at=visited[-1])
+    prices = prepared.corpus.prices[prepared.rows("test")]
+    found = outcome.assemble(about, prices, scored, stop, stopped_at=arms[-1].documents)
     best = next(arm for arm in arms if (arm.documents, arm.seed) == found.chosen)
-    names = [outcome.arm_name(*each) for each in sorted(wanted) if each[0] in visited]
-    if keep == "best":
-        names = [outcome.arm_name(*found.chosen)]
-        tracker.log(records.EncoderModel("encoder", best.folder))
-    tracker.log(records.Tags({"encoders_kept": ", ".join(names) or "in the registered pair alone"}))
+    _log_kept(base, asked, arms, best, tracker)
     return found, best, [arm.folder.parent for arm in arms if arm.documents]
 
 
-def kept(base: Encoder, sizes: Sequence[int], seed: int) -> frozenset[tuple[int, int]]:
-    """Choose the encoders that a study logs: the first seed's, the largest sizes that have room.
+def _arms(
+    base: Encoder, prepared: Prepared, asked: Asked, tracker: records.Tracker
+) -> tuple[list[Arm], scaling.Stop | None]:
+    """Run the arms in rising order of size, seed by seed; the last look at whether to stop.
+
+    Where ``stop_when_enough`` ends the first seed early, the other seeds visit the same sizes.
+    """
+    arms: list[Arm] = []
+    visited, stop = list(asked.sizes), None
+    to_keep = kept(base, asked)
+    for seed in asked.seeds:
+        tuned = _tuned(base, prepared, asked, seed)
+        if not asked.stop_when_enough:  # the tuner's memory is then free before embedding starts
+            tuned = iter(list(tuned))
+        for documents in visited:
+            folder = next(tuned) if documents else None
+            arm = _arm(base, prepared, documents, seed, asked.trials, folder)
+            arms.append(arm)
+            _log_arm(arm, prepared, asked.finetune_on, (documents, seed) in to_keep, tracker)
+            is_first = seed == asked.seeds[0]
+            if asked.stop_when_enough and is_first and documents not in (0, asked.sizes[-1]):
+                stop = _stop(prepared, arms, asked.sizes[-1], asked.margin)
+                tracker.log(outcome.stop_record(stop, documents))
+                if stop.stop:
+                    visited = [size for size in asked.sizes if size <= documents]
+                    break
+    return arms, stop
+
+
+def _log_kept(
+    base: Encoder, asked: Asked, arms: Sequence[Arm], best: Arm, tracker: records.Tracker
+) -> None:
+    """Say which encoders the study keeps, and log the best one where it alone is wanted."""
+    if asked.keep == "best":
+        tracker.log(records.EncoderModel("encoder", best.folder))
+        mine = [best]
+    else:
+        to_keep = kept(base, asked)
+        mine = [arm for arm in arms if (arm.documents, arm.seed) in to_keep]
+    names = ", ".join(outcome.arm_name(arm.documents, arm.seed) for arm in mine)
+    tracker.log(records.Tags({"encoders_kept": names or "in the registered pair alone"}))
+
+
+def kept(base: Encoder, asked: Asked) -> frozenset[tuple[int, int]]:
+    """Choose the encoders that arms log: the first seed's, the largest sizes that have room.
 
     Returns:
-        Documents and seed of each.
+        Documents and seed of each; none where not all are wanted.
     """
-    room = int(KEPT_BYTES // weight_bytes(base))
-    return frozenset((size, seed) for size in sizes[::-1][:room])
+    room = int(KEPT_BYTES // weight_bytes(base)) if asked.keep == "all" else 0
+    return frozenset((size, asked.seeds[0]) for size in asked.sizes[::-1][:room])
 
 
 def weight_bytes(opened: Encoder) -> int:
@@ -448,16 +460,7 @@ def weight_bytes(opened: Encoder) -> int:
     return sum(path.stat().st_size for path in opened.folder.rglob("*.safetensors"))
 
 
-def _about(
-    base: Encoder,
-    prepared: Prepared,
-    sizes: Sequence[int],
-    seeds: Sequence[int],
-    with_baselines: Sequence[str],
-    *,
-    finetune_on: str,
-    margin: float,
-) -> outcome.About:
+def _about(base: Encoder, prepared: Prepared, asked: Asked) -> outcome.About:
     loaded = prepared.corpus
     medians = loaded.medians
     return outcome.About(
@@ -467,11 +470,11 @@ def _about(
         findings=prepared.findings,
         ceiling=None if medians is None else auctions.ceiling(medians[prepared.rows("test")]),
         base=base.name,
-        finetune_on=finetune_on,
-        sizes=list(sizes),
-        seeds=list(seeds),
-        baselines=list(with_baselines),
-        margin=margin,
+        finetune_on=asked.finetune_on,
+        sizes=list(asked.sizes),
+        seeds=list(asked.seeds),
+        baselines=list(asked.baselines),
+        margin=asked.margin,
     )
 
 
@@ -495,20 +498,15 @@ def _stop(prepared: Prepared, arms: Sequence[Arm], full: int, margin: float) -> 
     return scaling.can_stop(documents, errors[1:], errors[0], full=full, margin=margin)
 
 
-def _tuned(
-    base: Encoder,
-    prepared: Prepared,
-    sizes: Sequence[int],
-    recipe: mlm.Recipe,
-    schedule: str,
-    finetune_on: str,
-) -> Iterator[TunedFolder]:
+def _tuned(base: Encoder, prepared: Prepared, asked: Asked, seed: int) -> Iterator[TunedFolder]:
     """Tune all sizes in one pass, or each by itself with the batch of the smallest."""
+    sizes = [size for size in asked.sizes if size]
     if not sizes:
         return
-    texts = tuning_texts(prepared, seed=recipe.seed, finetune_on=finetune_on)
-    held_out = held_out_texts(prepared, finetune_on)
-    if schedule == "one_pass":
+    recipe = dataclasses.replace(asked.recipe, seed=seed)
+    texts = tuning_texts(prepared, seed=seed, finetune_on=asked.finetune_on)
+    held_out = held_out_texts(prepared, asked.finetune_on)
+    if asked.schedule == "one_pass":
         yield from tune(base, texts, sizes, recipe, held_out=held_out)
         return
     count = mlm.blocks_a_step(mlm.pack(base, texts, sizes), recipe)

@@ -135,24 +135,22 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
     loaded = study.load(config)
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
     prepared = study.prepare(loaded, base)
-    seeds = cli.whole_numbers("seeds", config.seeds)
     changes, schedule, finetune_on = recipe_changes(config.recipe)
+    seeds = cli.whole_numbers("seeds", config.seeds)
     texts = study.tuning_texts(prepared, seed=seeds[0], finetune_on=finetune_on)
-    sizes = corpus.parse_sizes(config.sizes, len(texts))
-    recipe = mlm.Recipe(**changes)
-    with_baselines = cli.names("baselines", config.baselines, cli.BASELINES)
-    planned = plan.make(
-        base,
-        prepared,
-        texts,
-        sizes=sizes,
-        n_seeds=len(seeds),
+    asked = study.Asked(
+        sizes=corpus.parse_sizes(config.sizes, len(texts)),
+        seeds=seeds,
         trials=config.trials,
-        recipe=recipe,
+        recipe=mlm.Recipe(**changes),
         schedule=schedule,
+        finetune_on=finetune_on,
+        baselines=cli.names("baselines", config.baselines, cli.BASELINES),
+        margin=config.margin,
+        stop_when_enough=config.stop_when_enough,
         keep=config.keep,
-        with_baselines=with_baselines,
     )
+    planned = plan.make(base, prepared, texts, asked)
     cli.say(plan.text(planned, prepared))
     if config.plan_only:
         return
@@ -164,21 +162,7 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
         for record in report.findings_records(prepared):
             tracker.log(record)
         tracker.log(study.dataset_record(prepared, "study"))
-        outcome, best, tuned = study.run(
-            base,
-            prepared,
-            sizes=sizes,
-            seeds=seeds,
-            trials=config.trials,
-            recipe=recipe,
-            schedule=schedule,
-            finetune_on=finetune_on,
-            with_baselines=with_baselines,
-            margin=config.margin,
-            stop_when_enough=config.stop_when_enough,
-            keep=config.keep,
-            tracker=tracker,
-        )
+        outcome, best, tuned = study.run(base, prepared, asked, tracker)
         for record in report.parent_records(outcome):
             tracker.log(record)
         tracker.log(records.Text("report.html", page.page(outcome, cli.logged(config))))
