@@ -10,7 +10,7 @@ AUDIT := .venv/audit.json
 
 setup: .venv/.done
 
-.venv/.done: requirements.txt requirements-dev.txt
+.venv/.done: requirements.txt requirements-ray.txt requirements-dev.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -r requirements-dev.txt
 	touch $@
@@ -29,7 +29,7 @@ check: setup
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	@rm -f $(AUDIT)
-	@$(RUN) pip-audit -r requirements.txt --no-deps --disable-pip --progress-spinner off -f json \
+	@$(RUN) pip-audit -r requirements.txt -r requirements-ray.txt --no-deps --disable-pip --progress-spinner off -f json \
 		-o $(AUDIT) || { test ! -s $(AUDIT) && echo "pip-audit: its database cannot be reached"; }
 	@n=$$(grep -o skip_reason $(AUDIT) 2>/dev/null | wc -l); \
 		test $$n = 0 || echo "pip-audit: $$n packages could not be looked up"

@@ -40,6 +40,11 @@ class InputError(ValueError):
     def __init__(self, got: str, expected: str, remedy: str) -> None:
         """Keep the three sentences; ``str()`` joins them, one a line."""
         super().__init__(f"got {got}\n  expected: {expected}\n  remedy:   {remedy}")
+        self.sentences = (got, expected, remedy)
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        """Let another process raise it again."""
+        return InputError, self.sentences
 
 
 def option(default: object, text: str) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import time
@@ -376,6 +377,42 @@ def tokenise(encoder: Encoder, texts: list[str]) -> list[Ids]:
     return [np.asarray(row, np.int32) for row in found]
 
 
+def lay_out(encoder: Encoder, texts: Sequence[str]) -> list[list[tuple[int, Ids]]]:
+    """Tokenise distinct texts, and group them into the batches that ``embed`` would make.
+
+    Returns:
+        For each batch the place of its texts among the distinct ones, with their tokens.
+    """
+    ids = tokenise(encoder, list(dict.fromkeys(texts)))
+    return [[(index, ids[index]) for index in batch] for batch in batches(list(map(len, ids)))]
+
+
+def encode_batches(encoder: Encoder, laid_out: Iterable[list[tuple[int, Ids]]]) -> Embeddings:
+    """Embed some of the batches of ``lay_out``; (rows, dimension), one batch after the other."""
+    todo = [[ids for _, ids in batch] for batch in laid_out]
+    return np.concatenate(list(_side_by_side(encoder, todo)))
+
+
+def is_kept(encoder: Encoder, texts: Sequence[str]) -> bool:
+    """Tell whether ``embed`` would find these texts done."""
+    return _path(encoder, list(dict.fromkeys(texts))).exists()
+
+
+def keep(encoder: Encoder, texts: Sequence[str], rows: Embeddings, seconds: float) -> None:
+    """Put embeddings of the distinct texts, made elsewhere, where ``embed`` looks for them.
+
+    Raises:
+        ValueError: a row is not finite.
+    """
+    distinct = list(dict.fromkeys(texts))
+    _refuse_infinite(distinct, rows)
+    path = _path(encoder, distinct)
+    buffer = io.BytesIO()
+    np.save(buffer, rows)
+    units.write(path.with_suffix(".seconds"), str(seconds).encode())
+    units.write(path, buffer.getvalue())
+
+
 def embedding_seconds(encoder: Encoder, texts: Sequence[str]) -> float:
     """Tell how long ``embed`` worked on these texts, whenever that was."""
     return float(_path(encoder, list(dict.fromkeys(texts))).with_suffix(".seconds").read_text())
@@ -426,10 +463,7 @@ def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) ->
     made = _side_by_side(encoder, ([ids[index] for index in batch] for batch in todo[done:]))
     for number, (batch, found) in enumerate(zip(todo[done:], made, strict=True), done):
         rows[batch] = found
-        bad = ~np.isfinite(found).all(axis=1)
-        if bad.any():
-            text = texts[batch[int(bad.argmax())]]
-            raise ValueError(f"the embedding of {text[:80]!r} is not finite")
+        _refuse_infinite([texts[index] for index in batch], found)
         if number % 20 == 0:  # some seconds of work: what a killed run repeats at most
             rows.flush()
             units.write(note, f"{number + 1} {time.monotonic() - began}".encode())
@@ -438,6 +472,12 @@ def _fill(encoder: Encoder, texts: list[str], path: Path, progress: Progress) ->
     units.write(path.with_suffix(".seconds"), str(time.monotonic() - began).encode())
     draft.rename(path)
     note.unlink(missing_ok=True)
+
+
+def _refuse_infinite(texts: Sequence[str], rows: Embeddings) -> None:
+    bad = ~np.isfinite(rows).all(axis=1)
+    if bad.any():
+        raise ValueError(f"the embedding of {texts[int(bad.argmax())][:80]!r} is not finite")
 
 
 def _reserve(path: Path) -> None:

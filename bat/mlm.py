@@ -592,10 +592,7 @@ def finetune(
     """
     wanted = list(sizes if only is None else only)
     run, lacking = _start(encoder, texts, sizes, recipe, held_out, progress, checkpoint)
-    if not _resume(run, [run.plan.leaves[list(sizes).index(size)] for size in wanted]):
-        if lacking:
-            _warm_head(run, lacking)
-        _check_held_out(run)
+    _set_off(run, lacking, [list(sizes).index(size) for size in wanted])
     for index, size in enumerate(sizes):
         _advance(run, index, run.plan.leaves[index], trunk=True)
         if size not in wanted:
@@ -604,10 +601,47 @@ def finetune(
         _advance(run, index, run.plan.ends[index], trunk=False)
         _check_held_out(run)
         yield _finished(run, encoder, index, size, head_warmed=bool(lacking))
-        run.seconds, run.tokens = 0.0, 0
         if kept is None:
             return
         _restore(run, kept)
+        run.seconds, run.tokens = 0.0, 0
+
+
+def trunk_state(
+    encoder: Encoder,
+    texts: Sequence[str],
+    sizes: Sequence[int],
+    recipe: Recipe,
+    size: int,
+    *,
+    held_out: Sequence[str] = (),
+    checkpoint: Path | None = None,
+) -> bytes:
+    """Run the trunk to where a size leaves it, for a branch that is finished elsewhere.
+
+    Args:
+        encoder: as for ``finetune``, like the others.
+        size: one of ``sizes``.
+        checkpoint: file with the state at which an earlier size leaves; none, from the beginning.
+
+    Returns:
+        The content of a ``checkpoint`` with which ``finetune`` gives the encoder of ``size`` the
+        same bits as in one process.
+    """
+    run, lacking = _start(encoder, texts, sizes, recipe, held_out, None, checkpoint)
+    index = list(sizes).index(size)
+    _set_off(run, lacking, [index])
+    run.seconds, run.tokens = 0.0, 0
+    _advance(run, index, run.plan.leaves[index], trunk=True)
+    return _packed(run)
+
+
+def _set_off(run: _Run, lacking: Sequence[str], wanted: Sequence[int]) -> None:
+    """Go on from the checkpoint where it serves all wanted sizes (their indices), else begin."""
+    if not _resume(run, [run.plan.leaves[index] for index in wanted]):
+        if lacking:
+            _warm_head(run, lacking)
+        _check_held_out(run)
 
 
 def _start(
@@ -754,6 +788,7 @@ def _state(run: _Run) -> dict[str, Any]:
         "step": run.step,
         "losses": [(step, float(loss)) for step, loss in run.losses],
         "held_out": list(run.held_out),
+        "spent": (run.seconds, run.tokens),
     }
 
 
@@ -767,16 +802,20 @@ def _restore(run: _Run, state: dict[str, Any]) -> None:
     run.step = state["step"]
     run.losses = [(step, torch.tensor(loss)) for step, loss in state["losses"]]
     run.held_out = [tuple(point) for point in state["held_out"]]
+    run.seconds, run.tokens = state["spent"]
 
 
 def _save(run: _Run) -> None:
     """Keep the trunk's state, so that a killed run goes on from here."""
     run.saved_at = time.monotonic()
-    if run.checkpoint is None or not is_main():
-        return
+    if run.checkpoint is not None and is_main():
+        units.write(run.checkpoint, _packed(run))
+
+
+def _packed(run: _Run) -> bytes:
     buffer = io.BytesIO()
     torch.save(_state(run), buffer)
-    units.write(run.checkpoint, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _resume(run: _Run, leaves: Sequence[int]) -> bool:

@@ -283,7 +283,9 @@ def load(folder: Path) -> Regressor:
 
 
 def cores() -> int:
-    """Count the processor cores that this process may use."""
+    """Count the processor cores that this process may use: as told (OpenMP's way), or as found."""
+    if (told := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(told):
+        return int(told)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ KEPT_BYTES = 5e9  # of encoders that one study leaves in MLflow: 57 of the defau
 DERIVED = ("steps", "blocks_a_step", "head_warmed", "masked_only")  # told by the tuning itself
 
 Floats = npt.NDArray[np.float64]
+Tuner = Callable[[int], Iterator["TunedFolder | None"]]  # seed -> the encoder of each size
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,16 @@ class Prepared:
     def rows(self, part: str) -> npt.NDArray[np.int64]:
         """Indices of one part's rows."""
         return corpus.rows(self.corpus, part)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One tuning over nested texts, from which the encoder of each size comes."""
+
+    texts: Sequence[str]  # in nested order
+    sizes: Sequence[int]  # rising, without 0
+    recipe: mlm.Recipe
+    held_out: Sequence[str]  # for the loss on unseen text
 
 
 @dataclass(frozen=True)
@@ -149,22 +160,13 @@ def held_out_texts(prepared: Prepared, finetune_on: str) -> list[str]:
     return [prepared.corpus.texts[index] for index in prepared.rows("validation")[:HELD_OUT_TEXTS]]
 
 
-def tune(
-    base: Encoder,
-    texts: Sequence[str],
-    sizes: Sequence[int],
-    recipe: mlm.Recipe,
-    *,
-    held_out: Sequence[str],
-) -> Iterator[TunedFolder]:
+def tune(base: Encoder, asked: Pass, only: Sequence[int] | None = None) -> Iterator[TunedFolder]:
     """Tune one pass over the texts; encoders finished before, by the same inputs, are reused.
 
     Args:
         base: the factory encoder.
-        texts: in nested order.
-        sizes: rising, without 0.
-        recipe: of the tuning.
-        held_out: texts for the loss on unseen text.
+        asked: what to tune on, and how.
+        only: the sizes wanted; all when left out.
 
     Yields:
         The encoder of each size, smallest first; work for the next one starts when it is asked
@@ -173,24 +175,24 @@ def tune(
     Raises:
         RuntimeError: a saved encoder does not reproduce the embeddings of the one in memory.
     """
-    inputs = _trunk_key(base, texts, sizes, recipe, held_out)
-    names = {size: units.key(trunk=inputs, size=size) for size in sizes}
-    missing = mlm.agreed([s for s in sizes if not units.folder("encoders", names[s]).exists()])
-    checkpoint = units.home() / "trunks" / f"{inputs}.pt"
+    texts, sizes, recipe = asked.texts, asked.sizes, asked.recipe
+    wanted = list(sizes if only is None else only)
+    checkpoint, folders = places(base, asked)
+    missing = mlm.agreed([size for size in wanted if not folders[size].exists()])
     bars: list[Any] = []  # the one on show: each size has its own, between those of other stages
     tunings = mlm.finetune(
         base,
         texts,
         sizes,
         recipe,
-        held_out=held_out,
+        held_out=asked.held_out,
         only=missing,
         checkpoint=checkpoint,
         progress=functools.partial(_show_loss, bars),
     )
     tokens = 0
     before = encoder.rows_seen(base.folder) or frozenset()  # by a base that was tuned itself
-    for size in sizes:
+    for size in wanted:
         if size in missing:
             total = mlm.work(base, texts, sizes, recipe, [s for s in missing if s <= size])
             what = f"tuning, seed {recipe.seed}, {size:,}"
@@ -201,30 +203,31 @@ def tune(
             if mlm.is_main():
                 seen = {*corpus.row_digests(texts[:size]), *before}
                 fill = functools.partial(_save_tuned, tuned, seen, texts[:SANITY_TEXTS])
-                units.build("encoders", names[size], fill)
+                units.build("encoders", folders[size].name, fill)
         if mlm.is_main():
-            yield _read_tuned(units.folder("encoders", names[size]))
+            yield read_tuned(folders[size])
     checkpoint.unlink(missing_ok=True)
 
 
-def _trunk_key(
-    base: Encoder,
-    texts: Sequence[str],
-    sizes: Sequence[int],
-    recipe: mlm.Recipe,
-    held_out: Sequence[str],
-) -> str:
-    """Name a pass by all that its encoders depend on."""
-    return units.key(
+def places(base: Encoder, asked: Pass) -> tuple[Path, dict[int, Path]]:
+    """Say where the cache has what a pass makes, named by all that it depends on.
+
+    Returns:
+        The file for the state of its trunk until all is finished, and the folder of each size.
+    """
+    trunk = units.key(
         base=base.digest,
         base_seen=sorted(encoder.rows_seen(base.folder) or ()),
-        texts=units.digest(texts[: sizes[-1]]),
-        held_out=units.digest(held_out),
-        sizes=list(sizes),
-        recipe=dataclasses.asdict(recipe),
-        precision=str(mlm.precision(recipe.precision)),
+        texts=units.digest(asked.texts[: asked.sizes[-1]]),
+        held_out=units.digest(asked.held_out),
+        sizes=list(asked.sizes),
+        recipe=dataclasses.asdict(asked.recipe),
+        precision=str(mlm.precision(asked.recipe.precision)),
         code=units.code(mlm),
     )
+    names = {size: units.key(trunk=trunk, size=size) for size in asked.sizes}
+    folders = {size: units.folder("encoders", name) for size, name in names.items()}
+    return units.home() / "trunks" / f"{trunk}.pt", folders
 
 
 def _show_loss(bars: Sequence[Any], tokens: int, loss: Any) -> None:
@@ -252,7 +255,8 @@ def _save_tuned(tuned: mlm.Tuned, seen: Iterable[str], probe: Sequence[str], fol
     (folder / "story.json").write_text(json.dumps(story))
 
 
-def _read_tuned(folder: Path) -> TunedFolder:
+def read_tuned(folder: Path) -> TunedFolder:
+    """Open what ``tune`` has finished."""
     return TunedFolder(folder / "encoder", json.loads((folder / "story.json").read_text()))
 
 
@@ -279,6 +283,15 @@ def evaluate(
         seed: of the search's folds and sampler.
         what: name on the bar.
     """
+    unit = evaluation_folder(features, prepared, trials=trials, seed=seed).name
+    fill = functools.partial(_evaluate, features, prepared, trials, seed, what)
+    return _read_evaluation(units.build("evaluations", unit, fill), prepared)
+
+
+def evaluation_folder(
+    features: npt.NDArray[np.float32], prepared: Prepared, *, trials: int, seed: int
+) -> Path:
+    """Say where the cache has what ``evaluate`` finds, or will have it."""
     unit = units.key(
         features=hashlib.sha256(np.ascontiguousarray(features).data).hexdigest(),
         corpus=prepared.corpus.digest,
@@ -287,21 +300,7 @@ def evaluate(
         seed=seed,
         code=units.code(search, regressor),
     )
-    fill = functools.partial(_evaluate, features, prepared, trials, seed, what)
-    folder = units.build("evaluations", unit, fill)
-    predictions = np.load(folder / "predictions.npy")
-    validation = prepared.rows("validation")
-    found = json.loads((folder / "found.json").read_text())
-    return Evaluation(
-        fitted=regressor.load(folder),
-        trials=found.pop("trials"),
-        found=found,
-        held_out=np.load(folder / "held_out.npy"),
-        predictions=predictions,
-        validation_mae=float(
-            np.abs(predictions[validation] - prepared.corpus.prices[validation]).mean()
-        ),
-    )
+    return units.folder("evaluations", unit)
 
 
 def _evaluate(
@@ -338,6 +337,22 @@ def _evaluate(
     (folder / "found.json").write_text(json.dumps(kept, default=float))
 
 
+def _read_evaluation(folder: Path, prepared: Prepared) -> Evaluation:
+    predictions = np.load(folder / "predictions.npy")
+    validation = prepared.rows("validation")
+    found = json.loads((folder / "found.json").read_text())
+    return Evaluation(
+        fitted=regressor.load(folder),
+        trials=found.pop("trials"),
+        found=found,
+        held_out=np.load(folder / "held_out.npy"),
+        predictions=predictions,
+        validation_mae=float(
+            np.abs(predictions[validation] - prepared.corpus.prices[validation]).mean()
+        ),
+    )
+
+
 def _show_trial(bar: Any, done: int, total: int, best: float) -> None:
     bar.total = total
     bar.update(done - bar.n)
@@ -364,7 +379,11 @@ def diagnose(embeddings: npt.NDArray[np.float32]) -> dict[str, float]:
 
 
 def run(
-    base: Encoder, prepared: Prepared, asked: Asked, tracker: records.Tracker
+    base: Encoder,
+    prepared: Prepared,
+    asked: Asked,
+    tracker: records.Tracker,
+    tuned_by: Tuner | None = None,
 ) -> tuple[Outcome, Arm, list[Path]]:
     """Run all arms and baselines of a study, each logged as a child as soon as it is done.
 
@@ -373,6 +392,8 @@ def run(
         prepared: the corpus.
         asked: what the study is to do.
         tracker: takes the study's and the children's records.
+        tuned_by: gives the encoders of a seed, as ``tuned`` does and unless left out; what else
+            it leaves in the cache is not computed again.
 
     Returns:
         What was found, the arm that validation chooses, and where the cache holds all that was
@@ -389,7 +410,8 @@ def run(
         )
     about = _about(base, prepared, asked)
     tracker.log(outcome.about_record(about))
-    arms, stop = _arms(base, prepared, asked, tracker)
+    here = functools.partial(tuned, base, prepared, asked)
+    arms, stop = _arms(base, prepared, asked, tracker, tuned_by or here)
     extra = [
         _baseline(name, base, prepared, asked.trials, asked.seeds[0], tracker)
         for name in asked.baselines
@@ -403,7 +425,7 @@ def run(
 
 
 def _arms(
-    base: Encoder, prepared: Prepared, asked: Asked, tracker: records.Tracker
+    base: Encoder, prepared: Prepared, asked: Asked, tracker: records.Tracker, tuned_by: Tuner
 ) -> tuple[list[Arm], scaling.Stop | None]:
     """Run the arms in rising order of size, seed by seed; the last look at whether to stop.
 
@@ -413,11 +435,7 @@ def _arms(
     visited, stop = list(asked.sizes), None
     to_keep = kept(base, asked)
     for seed in asked.seeds:
-        tuned = _tuned(base, prepared, asked, seed)
-        if not asked.stop_when_enough:  # the tuner's memory is then free before embedding starts
-            tuned = iter(list(tuned))
-        for documents in visited:
-            folder = next(tuned) if documents else None
+        for documents, folder in zip(visited, tuned_by(seed), strict=False):
             arm = _arm(base, prepared, documents, seed, asked.trials, folder)
             arms.append(arm)
             _log_arm(arm, prepared, asked.finetune_on, (documents, seed) in to_keep, tracker)
@@ -498,21 +516,37 @@ def _stop(prepared: Prepared, arms: Sequence[Arm], full: int, margin: float) -> 
     return scaling.can_stop(documents, errors[1:], errors[0], full=full, margin=margin)
 
 
-def _tuned(base: Encoder, prepared: Prepared, asked: Asked, seed: int) -> Iterator[TunedFolder]:
-    """Tune all sizes in one pass, or each by itself with the batch of the smallest."""
+def tuned(
+    base: Encoder, prepared: Prepared, asked: Asked, seed: int
+) -> Iterator[TunedFolder | None]:
+    """Tune, on this machine, what the arms of one seed need.
+
+    Yields:
+        For each size, in order, its encoder; None for the factory's. With ``stop_when_enough``
+        work for the next one starts when it is asked for.
+    """
+    found = (each for one in passes(base, prepared, asked, seed) for each in tune(base, one))
+    if not asked.stop_when_enough:  # the tuner's memory is then free before embedding starts
+        found = (each for each in list(found))
+    yield from (next(found) if size else None for size in asked.sizes)
+
+
+def passes(base: Encoder, prepared: Prepared, asked: Asked, seed: int) -> list[Pass]:
+    """Lay out the tunings of a seed: all sizes in one, or each by itself.
+
+    By itself each takes the batch that the smallest has, so that the arms differ in size alone.
+    """
     sizes = [size for size in asked.sizes if size]
     if not sizes:
-        return
+        return []
     recipe = dataclasses.replace(asked.recipe, seed=seed)
     texts = tuning_texts(prepared, seed=seed, finetune_on=asked.finetune_on)
     held_out = held_out_texts(prepared, asked.finetune_on)
     if asked.schedule == "one_pass":
-        yield from tune(base, texts, sizes, recipe, held_out=held_out)
-        return
+        return [Pass(texts, sizes, recipe, held_out)]
     count = mlm.blocks_a_step(mlm.pack(base, texts, sizes), recipe)
     recipe = dataclasses.replace(recipe, blocks_a_step=count)
-    for size in sizes:
-        yield from tune(base, texts, [size], recipe, held_out=held_out)
+    return [Pass(texts, [size], recipe, held_out) for size in sizes]
 
 
 def _arm(
@@ -603,25 +637,17 @@ def _baseline(
     seed: int,
     tracker: records.Tracker,
 ) -> Scored:
-    """Evaluate one baseline, on the same rows and with the same search as the arms."""
+    """Evaluate one baseline, and log it as a child."""
     loaded, test = prepared.corpus, prepared.rows("test")
     validation = prepared.rows("validation")
-    began = time.monotonic()
-    found = None
-    if name in baselines.SEARCHED:
-        features = _baseline_features(name, base, prepared, seed)
-        label = baselines.LABELS[name]
-        found = evaluate(features, prepared, trials=trials, seed=seed, what=label)
-    predictions = found.predictions if found else _baseline_predictions(name, base, prepared, seed)
+    predictions, found, seconds = baseline(name, base, prepared, trials=trials, seed=seed)
     scored = Scored(
         documents=None,
         seed=seed,
         baseline=name,
         predictions=predictions[test],
         validation_mae=float(np.abs(predictions - loaded.prices)[validation].mean()),
-        seconds={
-            name if name == "supervised" else "baselines": time.monotonic() - began,
-        },
+        seconds={name if name == "supervised" else "baselines": seconds},
     )
     if tracker.adopt(f"baseline={name}"):
         return scored
@@ -640,6 +666,50 @@ def _baseline(
     return scored
 
 
+def baseline(
+    name: str, base: Encoder, prepared: Prepared, *, trials: int, seed: int
+) -> tuple[Floats, Evaluation | None, float]:
+    """Predict all rows by one baseline; done before by the same inputs, it is read.
+
+    Returns:
+        Predictions (n,); where settings were searched as for the arms, what was found; and the
+        seconds that it took.
+    """
+    searched = name in baselines.SEARCHED
+
+    def fill(folder: Path) -> None:
+        began = time.monotonic()
+        if searched:
+            features = _baseline_features(name, base, prepared, seed)
+            _evaluate(features, prepared, trials, seed, baselines.LABELS[name], folder)
+        else:
+            np.save(folder / "predictions.npy", _baseline_predictions(name, base, prepared, seed))
+        (folder / "seconds").write_text(str(time.monotonic() - began))
+
+    unit = baseline_folder(name, base, prepared, trials=trials, seed=seed).name
+    folder = units.build("baselines", unit, fill)
+    found = _read_evaluation(folder, prepared) if searched else None
+    seconds = float((folder / "seconds").read_text())
+    return np.load(folder / "predictions.npy"), found, seconds
+
+
+def baseline_folder(
+    name: str, base: Encoder, prepared: Prepared, *, trials: int, seed: int
+) -> Path:
+    """Say where the cache has what ``baseline`` finds, or will have it."""
+    unit = units.key(
+        name=name,
+        base=base.digest,
+        corpus=prepared.corpus.digest,
+        order=units.digest(prepared.corpus.texts),
+        trials=trials,
+        seed=seed,
+        precision=str(mlm.precision("auto")),
+        code=units.code(baselines, supervised, search, regressor),
+    )
+    return units.folder("baselines", unit)
+
+
 def _baseline_features(
     name: str, base: Encoder, prepared: Prepared, seed: int
 ) -> npt.NDArray[np.float32]:
@@ -653,32 +723,12 @@ def _baseline_predictions(name: str, base: Encoder, prepared: Prepared, seed: in
     loaded, train = prepared.corpus, prepared.rows("train")
     if name == "median":
         return baselines.median(loaded.prices, train)
-    if name == "supervised":
-        return _supervised(base, prepared, seed)
-    return baselines.tfidf_ridge(loaded.texts, loaded.prices, train, groups=loaded.text_ids)
-
-
-def _supervised(base: Encoder, prepared: Prepared, seed: int) -> Floats:
-    """Fine-tune on the training prices and predict all rows; done before, it is read."""
-    loaded, train = prepared.corpus, prepared.rows("train")
-
-    def fill(folder: Path) -> None:
-        with cli.bar("supervised", supervised.PASSES * len(train), "text") as bar:
-            predictions = supervised.predict(
-                base, loaded.texts, loaded.prices, train, seed=seed, progress=bar.update
-            )
-        np.save(folder / "predictions.npy", predictions)
-
-    unit = units.key(
-        base=base.digest,
-        corpus=loaded.digest,
-        order=units.digest(loaded.texts),
-        seed=seed,
-        precision=str(mlm.precision("auto")),
-        code=units.code(supervised),
-    )
-    predictions: Floats = np.load(units.build("supervised", unit, fill) / "predictions.npy")
-    return predictions
+    if name == "ridge":
+        return baselines.tfidf_ridge(loaded.texts, loaded.prices, train, groups=loaded.text_ids)
+    with cli.bar(name, supervised.PASSES * len(train), "text") as bar:
+        return supervised.predict(
+            base, loaded.texts, loaded.prices, train, seed=seed, progress=bar.update
+        )
 
 
 def tuning_records(tuned: TunedFolder, prepared: Prepared) -> Iterable[records.Record]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TextIO
 
-_APART: ContextVar[str] = ContextVar("apart", default="")
+APART: ContextVar[str] = ContextVar("apart", default="")  # what the names of units begin with
 
 
 def home() -> Path:
@@ -28,19 +28,28 @@ def home() -> Path:
 def key(**inputs: object) -> str:
     """Name a unit by everything its result depends on: 32 hex digits, the same on every machine."""
     text = json.dumps(inputs, sort_keys=True, default=str)
-    return _APART.get() + hashlib.sha256(text.encode()).hexdigest()[:32]
+    return APART.get() + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@contextmanager
+def apart(begins: str) -> Iterator[None]:
+    """Begin the names of units with some letters, or with more, while the block lasts."""
+    token = APART.set(APART.get() + begins)
+    try:
+        yield
+    finally:
+        APART.reset(token)
 
 
 @contextmanager
 def afresh() -> Iterator[None]:
     """Find nothing that was done before, and leave nothing to be found, while the block lasts."""
-    apart = f"apart-{uuid.uuid4().hex[:8]}-"
-    token = _APART.set(apart)
+    begins = f"apart-{uuid.uuid4().hex[:8]}-"
     try:
-        yield
+        with apart(begins):
+            yield
     finally:
-        _APART.reset(token)
-        for path in home().glob(f"*/*{apart}*"):
+        for path in home().glob(f"*/*{begins}*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -78,11 +78,8 @@ def stages(documents: int) -> None:
         texts = study.tuning_texts(prepared, seed=0, finetune_on="train")
         sizes = [len(texts) // 2, len(texts)]
         held_out = study.held_out_texts(prepared, "train")
-        tuned = stage(
-            "tuning",
-            documents,
-            lambda: list(study.tune(opened, texts, sizes, mlm.Recipe(), held_out=held_out)),
-        )
+        asked = study.Pass(texts, sizes, mlm.Recipe(), held_out)
+        tuned = stage("tuning", documents, lambda: list(study.tune(opened, asked)))
         best = encoder.open_encoder(str(tuned[-1].folder))
         rows = stage("embedding", documents, lambda: study.embed(best, prepared, "all"))
         stage(

@@ -41,7 +41,7 @@ STUDY, TOY_STUDY = "auctions:600", "auctions:300"
 TEXTS = 640
 CLIENTS, BATCHES = (1, 8, 32), (1, 32)
 ROUNDS = 2
-READY_SECONDS = 120
+READY_SECONDS = 300
 
 PLAIN = '''
 """What someone would write who serves the same pair without us."""
@@ -144,6 +144,8 @@ def served(model: str, folder: Path) -> Iterator[tuple[str, int]]:
                 urllib.request.urlopen(f"{address}/ping").read()
                 break
             time.sleep(1)
+        else:
+            raise TimeoutError(f"{model} did not answer within {READY_SECONDS} s")
         yield address, process.pid
     finally:
         os.killpg(process.pid, 15)

@@ -56,14 +56,15 @@ def run(config: FinetuneConfig) -> None:
         seed=config.seed,
     )
     held_out = study.held_out_texts(prepared, config.finetune_on)
+    asked = study.Pass(texts, [size], recipe, held_out)
     if not mlm.is_main():  # started by a launcher: the first process alone logs and speaks
-        list(study.tune(base, texts, [size], recipe, held_out=held_out))
+        list(study.tune(base, asked))
         return
     with units.in_use(), tracking.run("finetune") as tracker:
         tracker.log(records.config(cli.logged(config)))
         for record in report.findings_records(prepared):
             tracker.log(record)
-        (tuned,) = study.tune(base, texts, [size], recipe, held_out=held_out)
+        (tuned,) = study.tune(base, asked)
         for record in study.tuning_records(tuned, prepared):
             tracker.log(record)
     cli.say(report.tuning_text(tuned, base.name, tracker.run_id))

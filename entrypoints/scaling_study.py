@@ -50,6 +50,10 @@ class StudyConfig(cli.DataConfig):
         "encoders to log: all of the first seed, as far as they fit in 5 GB; the best alone; or "
         "none beside the registered pair. With best and none the cache drops its copies too",
     )
+    executor: str = option(
+        "local",
+        "where the work is done: local, or ray (the cluster of RAY_ADDRESS, or one started here)",
+    )
     resume: bool = option(True, "go on from what is done; false repeats everything")
     plan_only: bool = option(False, "print the plan and stop")
 
@@ -60,6 +64,7 @@ class StudyConfig(cli.DataConfig):
         cli.check_range("trials", self.trials, 1, 1000)
         cli.check_range("margin", self.margin, 0.001, 0.999)
         cli.check_choice("keep", self.keep, ("all", "best", "none"))
+        cli.check_choice("executor", self.executor, ("local", "ray"))
         cli.names("baselines", self.baselines, cli.BASELINES)
         promotion(self.promote)
         recipe_changes(self.recipe)
@@ -120,6 +125,7 @@ def run(config: StudyConfig) -> None:
 def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
     from bat import (
         champion,
+        cluster,
         corpus,
         encoder,
         mlm,
@@ -162,7 +168,9 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
         for record in report.findings_records(prepared):
             tracker.log(record)
         tracker.log(study.dataset_record(prepared, "study"))
-        outcome, best, tuned = study.run(base, prepared, asked, tracker)
+        elsewhere = config.executor == "ray"
+        with cluster.tuner(base, prepared, asked) if elsewhere else contextlib.nullcontext() as by:
+            outcome, best, tuned = study.run(base, prepared, asked, tracker, by)
         for record in report.parent_records(outcome):
             tracker.log(record)
         tracker.log(records.Text("report.html", page.page(outcome, cli.logged(config))))

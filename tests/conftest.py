@@ -301,3 +301,28 @@ def store(migrated, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yield mlflow.MlflowClient(f"sqlite:///{path}")
     assert mlflow.active_run() is None, "the test left a run open"
+
+
+@pytest.fixture(scope="session")
+def command(sales, tiny_folder):
+    """A small study with all stages, as a process."""
+    import sys
+
+    asked = {"data": sales, "base_model": tiny_folder, "sizes": "0,256,1.0", "trials": 2}
+    asked |= {"baselines": "median,ridge,lengths"}
+    words = [f"--{name}={value}" for name, value in asked.items()]
+    return [sys.executable, "-m", "entrypoints.scaling_study", *words]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(command, tmp_path_factory, migrated):
+    """How a study ends that nobody kills, how long its work takes, and how many bytes it leaves."""
+    import time
+
+    from tests.place import Place
+
+    place = Place(tmp_path_factory.mktemp("undisturbed") / "place", migrated)
+    process = place.start(command)
+    began = time.monotonic()
+    assert process.wait() == 0, place.said()
+    return place.result(), time.monotonic() - began, place.used()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import cluster
+
 ROOT = Path(__file__).parent.parent
 ENDS = r"ours [\d.]+ .*peer [\d.]+ .*ratio [\d.]+$"
 pytestmark = pytest.mark.slow
@@ -17,8 +19,10 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ending"),
     [
+        ("cluster", ENDS),
         ("embed", ENDS),
         ("finetune", ENDS),
+        ("gpu", r"gpu: auctions:450, .* minutes$"),
         ("growth", r"time ~ documents\^-?\d+\.\d+$"),
         ("head", r"r2_log .*minus factory"),
         ("interval", ENDS),
@@ -50,3 +54,11 @@ def test_a_benchmark_ends_with_what_it_shows(name, ending, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.search(ending, done.stdout.strip().splitlines()[-1])
+
+
+def test_units_are_laid_out_on_workers_as_by_hand():
+    units = {"a": (2.0, ()), "b": (1.0, ("a",)), "c": (4.0, ()), "d": (1.0, ("b", "c"))}
+    assert cluster.ways(units) == {"a": 4.0, "b": 2.0, "c": 5.0, "d": 1.0}
+    assert cluster.laid_out(units, 1) == 8.0
+    assert cluster.laid_out(units, 2) == 5.0  # c, d on one; a, b on the other
+    assert cluster.laid_out(units, 9) == max(cluster.ways(units).values())

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -447,21 +448,33 @@ def test_finetune_then_evaluate(store, tiny_folder, sales, lines):
     assert "R²" in lines[-1]
 
 
+ACCELERATE = ["accelerate.commands.launch", "--cpu", "--num_processes=2"]
+AGENT = ["torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d"]
+
+
 @pytest.mark.slow
-def test_two_launched_processes_log_one_run(store, tiny_folder, sales, lines, tmp_path):
+@pytest.mark.parametrize("agents", [1, 2])
+def test_two_launched_processes_log_one_run(store, tiny_folder, sales, lines, tmp_path, agents):
+    """Two processes on one machine; and two agents, each with a cache that the other cannot see."""
     flags = {"data": str(sales), "base_model": str(tiny_folder), "documents": "260"}
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
-            "-m", "entrypoints.finetune", *(f"--{name}={value}" for name, value in flags.items()),
-        ],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "BAT_HOME": str(tmp_path / "shared")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("tuned on 260 documents") == 1
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = ACCELERATE if agents == 1 else [*AGENT, f"--rdzv_endpoint=127.0.0.1:{port}"]
+    words = ["-m", "entrypoints.finetune", *(f"--{name}={value}" for name, value in flags.items())]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", *launcher, *words],
+            env=os.environ | {"PYTHONPATH": str(ROOT), "BAT_HOME": str(tmp_path / f"home-{agent}")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for agent in range(agents)
+    ]
+    ends = [each.communicate() for each in started]
+    assert [each.returncode for each in started] == [0] * agents, ends
+    assert sum(out.count("tuned on 260 documents") for out, _ in ends) == 1
     (together,) = store.search_runs(["0"])
     finetune.run(finetune.FinetuneConfig(**flags))
     alone = store.search_runs(["0"])[0]
@@ -471,6 +484,22 @@ def test_two_launched_processes_log_one_run(store, tiny_folder, sales, lines, tm
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-2)  # bfloat16, where the CPU has it
     assert Path(tracking.resolve(f"runs:/{together.info.run_id}/encoder"), "modules.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", "modernbert", "xlm-r"])
+def test_a_study_takes_any_encoder_with_a_masked_language_model(
+    store, folder_of, sales, lines, architecture
+):
+    toy_study(folder_of(architecture), sales)
+    runs = {run.info.run_name: run for run in store.search_runs(["0"])}
+    tuned = [
+        run for name, run in runs.items() if name.startswith("documents=") and "=0 " not in name
+    ]
+    assert len(tuned) == 2
+    assert all(run.data.params["tuning.masked_only"] == "True" for run in tuned)
+    assert all(run.data.metrics["reload_difference"] < 1e-5 for run in tuned)
+    assert store.get_model_version_by_alias("bat-pricer", "champion")
 
 
 def test_an_encoder_that_saw_test_texts_is_labelled(store, tiny_folder, sales, lines):

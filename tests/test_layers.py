@@ -13,7 +13,7 @@ LAYERS = [
     {"checks", "mlm", "search", "baselines", "pricer"},
     {"outcome", "supervised", "score"},
     {"study"},
-    {"champion"},
+    {"champion", "cluster"},
     {"plan", "report", "tracking", "serving"},
     {"page"},
 ]
@@ -30,6 +30,7 @@ DOORS = {
     "matplotlib": {"report", "page"},
     "argparse": {"cli"},
     "tqdm": {"cli"},
+    "ray": {"cluster"},
 }
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path for path in (ROOT / "bat").glob("*.py") if path.stem != "__init__")

@@ -454,6 +454,26 @@ def test_a_checkpoint_beyond_a_wanted_size_is_not_used(
     assert equal_bits(weights(found[100]), weights(again[100]))
 
 
+def test_branches_off_a_trunk_run_elsewhere_piece_by_piece_give_the_same_bits(
+    tiny, texts, one_pass, short, tmp_path
+):
+    found, _ = one_pass
+    held_out, checkpoint = texts[500:], None
+    for size in SIZES:
+        state = mlm.trunk_state(
+            tiny, texts, SIZES, RECIPE, size, held_out=held_out, checkpoint=checkpoint
+        )
+        checkpoint = tmp_path / f"{size}.pt"
+        checkpoint.write_bytes(state)
+        (branch,) = mlm.finetune(
+            tiny, texts, SIZES, RECIPE, held_out=held_out, only=[size], checkpoint=checkpoint
+        )
+        assert equal_bits(weights(found[size]), weights(branch))
+        assert (found[size].losses, found[size].held_out) == (branch.losses, branch.held_out)
+        assert branch.tokens_trained == found[size].tokens_trained
+        assert checkpoint.read_bytes() == state
+
+
 # Accumulation and processes
 
 

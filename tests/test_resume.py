@@ -2,108 +2,17 @@
 
 import os
 import random
-import shutil
 import signal
-import sqlite3
 import subprocess
-import sys
 import time
-import uuid
-from pathlib import Path
 
-import mlflow
-import pandas as pd
 import pytest
 
-from bat import outcome
+from tests.place import Place
 
-ROOT = Path(__file__).parent.parent
 KILLS = 20
 DISK_BYTES = 256 * 2**20
-READY = "Plan for"  # what a study says when its imports and checks are done
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def command(sales, tiny_folder):
-    """A small study with all stages."""
-    asked = {"data": sales, "base_model": tiny_folder, "sizes": "0,256,1.0", "trials": 2}
-    asked |= {"baselines": "median,ridge,lengths"}
-    words = [f"--{name}={value}" for name, value in asked.items()]
-    return [sys.executable, "-m", "entrypoints.scaling_study", *words]
-
-
-class Place:
-    """A store and a cache of their own, in which commands are run."""
-
-    def __init__(self, folder, migrated):
-        self.folder, self.heard = folder, folder.parent.parent / f"said-{uuid.uuid4().hex}"
-        folder.mkdir()
-        shutil.copy(migrated, folder / "mlflow.db")
-        with sqlite3.connect(folder / "mlflow.db") as database:
-            database.execute("UPDATE experiments SET artifact_location = ?", (f"{folder}/runs",))
-        database.close()
-        self.uri = f"sqlite:///{folder}/mlflow.db"
-        self.client = mlflow.MlflowClient(self.uri)
-
-    def start(self, command):
-        """Start a command, and return when it has begun its work."""
-        process = self.open(command)
-        while READY not in self.said():
-            assert process.poll() is None, self.said()
-            time.sleep(0.02)
-        return process
-
-    def run(self, command):
-        """Run a command to its end; its exit status."""
-        return self.open(command).wait()
-
-    def open(self, command):
-        with self.heard.open("w") as said:
-            return subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=os.environ
-                | {"MLFLOW_TRACKING_URI": self.uri, "BAT_HOME": f"{self.folder}/home"}
-                | {"PYTHONUNBUFFERED": "1"},
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def said(self):
-        return self.heard.read_text()
-
-    def used(self):
-        """Bytes on the disk."""
-        return sum(path.stat().st_blocks * 512 for path in self.folder.rglob("*"))
-
-    def runs(self):
-        return self.client.search_runs(["0"])
-
-    def result(self):
-        """What the newest study found, and the names of its runs."""
-        parents = [run for run in self.runs() if run.info.run_name == "scaling_study"]
-        run_id = parents[0].info.run_id
-        children = self.client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{run_id}'")
-        table = pd.read_csv(self.client.download_artifacts(run_id, "results.csv"))
-        table = table.drop(columns=[name for name in table if name.endswith("_seconds")]).to_csv()
-        predictions = [
-            Path(self.client.download_artifacts(each.info.run_id, outcome.PREDICTIONS_FILE))
-            for each in children
-        ]
-        names = sorted(each.info.run_name for each in children)
-        return table, names, sorted(path.read_text() for path in predictions)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(command, tmp_path_factory, migrated):
-    """How a study ends that nobody kills, how long its work takes, and how many bytes it leaves."""
-    place = Place(tmp_path_factory.mktemp("undisturbed") / "place", migrated)
-    process = place.start(command)
-    began = time.monotonic()
-    assert process.wait() == 0, place.said()
-    return place.result(), time.monotonic() - began, place.used()
 
 
 @pytest.mark.parametrize("kill", range(KILLS))

@@ -1,0 +1,405 @@
+"""A study's units on a Ray cluster: computed there, and kept in this machine's cache.
+
+Each task runs what the study itself would run, in an empty cache on the machine it comes to, and
+sends the finished units back. This process, the driver, puts them into its own cache, where the
+study finds them; it alone reads the corpus and writes to MLflow, and no disk is shared. Where a
+machine dies its tasks are run again, and a driver that is started again goes on from its cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import math
+import os
+import shutil
+import signal
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bat import cli, encoder, mlm, study, units
+from bat.encoder import Embeddings, Encoder
+from bat.study import Asked, Pass, Prepared
+
+SHARD_TEXTS = 10_000  # distinct texts that one task embeds: a minute or two of two cores
+Shard = tuple[list[int], Embeddings, float]  # places among the distinct texts, rows, seconds
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task needs; it lies once in the cluster's object store."""
+
+    base: bytes  # the factory encoder's folder, packed
+    name: str
+    prepared: Prepared
+    asked: Asked
+    begins: str  # the driver's ``units.APART``
+    threads: int
+    kind: tuple[str, str]  # device and precision: other ones would give other digits
+
+
+@dataclass
+class _Ahead:
+    """What has been asked of the cluster, and what to do with the answers that are not here yet."""
+
+    base: Encoder
+    prepared: Prepared
+    asked: Asked
+    remote: Callable[..., Any]  # submits a task; gives a reference to what will be its answer
+    put: Callable[[Any], Any]  # lays a value into the cluster's object store
+    arrivals: dict[Any, Callable[[bytes], None]] = field(default_factory=dict)
+    arms: dict[tuple[int, int], list[Any]] = field(default_factory=dict)  # by seed and size
+    baselines: list[Any] = field(default_factory=list)
+    states: list[Path] = field(default_factory=list)  # files, until all encoders are there
+
+    def expect(self, reference: Any, arrive: Callable[[bytes], None]) -> Any:
+        """Note what is to be done with an answer."""
+        self.arrivals[reference] = arrive
+        return reference
+
+
+@contextlib.contextmanager
+def tuner(base: Encoder, prepared: Prepared, asked: Asked) -> Iterator[study.Tuner]:
+    """Compute the units of a study on the cluster that ``RAY_ADDRESS`` names, or on one made here.
+
+    All that the cache lacks is asked for at once, and each unit starts when what it needs is there.
+    A unit takes as many processor cores as this process would, so that its numbers are the same,
+    and one GPU where the cluster has some.
+
+    Yields:
+        What ``study.run`` takes as ``tuned_by``.
+
+    Raises:
+        InputError: Ray is not installed or not to be reached, its machines compute in another way
+            than this one, or the machines of one unit died again and again.
+    """
+    ray = _connect()
+    try:
+        ahead = _submit(ray, base, prepared, asked)
+        with cli.bar("units on the cluster", len(ahead.arrivals), "unit") as bar:
+            yield functools.partial(_tuned, ray, ahead, bar)
+        for state in ahead.states:
+            state.unlink(missing_ok=True)
+    finally:
+        ray.shutdown()
+
+
+def _connect() -> Any:
+    """Join the cluster of ``RAY_ADDRESS``, or start one here; its workers get this package."""
+    try:
+        import ray
+    except ImportError:
+        raise cli.InputError(
+            "executor=ray without Ray",
+            "the package ray beside the others",
+            "in the project's folder: pip install '.[ray]'",
+        ) from None
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    on_term = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address=address,
+            runtime_env={
+                "py_modules": [str(Path(__file__).parent)],
+                "env_vars": {"TQDM_DISABLE": "1"},  # the driver has a bar for all
+            },
+            log_to_driver=False,
+            logging_level="error",
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise cli.InputError(
+            f"RAY_ADDRESS={address} ({str(error).splitlines()[0]})",
+            "the address of a Ray cluster that runs, as `ray start --head` prints it",
+            "start the cluster, or leave RAY_ADDRESS out to start one on this machine",
+        ) from None
+    signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the study without a word
+    return ray
+
+
+def _submit(ray: Any, base: Encoder, prepared: Prepared, asked: Asked) -> _Ahead:
+    """Ask the cluster for all units that the cache lacks."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = any(each.get("GPU") for each in alive)
+    room = max(each.get("CPU", 0) // (each.get("GPU") or 1) for each in alive)
+    threads = max(1, min(torch.get_num_threads(), int(room)))
+    job = ray.put(
+        Job(
+            base=_packed(base.folder),
+            name=base.name,
+            prepared=prepared,
+            asked=asked,
+            begins=units.APART.get(),
+            threads=threads,
+            kind=_kind(),
+        )
+    )
+    options = {"num_cpus": threads, "num_gpus": int(gpus)}
+
+    def remote(task: Callable[..., Any], *arguments: Any) -> Any:
+        return ray.remote(**options)(task).remote(job, *arguments)
+
+    ahead = _Ahead(base, prepared, asked, remote, ray.put)
+    laid_out = functools.cache(lambda: _shards(ahead))  # only where an embedding lacks
+    of_factory: list[Any] = []
+    for seed in asked.seeds:
+        _submit_seed(ahead, seed, laid_out, of_factory)
+    for name in asked.baselines:
+        at = study.baseline_folder(name, base, prepared, trials=asked.trials, seed=asked.seeds[0])
+        if not at.exists():
+            ahead.baselines.append(ahead.expect(remote(_baseline, name), _arrive))
+    return ahead
+
+
+def _shards(ahead: _Ahead) -> list[Any]:
+    """Share the batches of all texts out, each share in the object store."""
+    laid_out = encoder.lay_out(ahead.base, ahead.prepared.corpus.texts)
+    count = math.ceil(sum(map(len, laid_out)) / SHARD_TEXTS)
+    return [ahead.put(laid_out[number::count]) for number in range(count)]  # long texts to each
+
+
+def _submit_seed(
+    ahead: _Ahead, seed: int, laid_out: Callable[[], list[Any]], of_factory: list[Any]
+) -> None:
+    """Ask for what the arms of a seed lack.
+
+    Args:
+        ahead: takes the notes.
+        seed: of the arms.
+        laid_out: gives the shares of the texts.
+        of_factory: the factory's embeddings, once a seed has asked for them.
+    """
+    if 0 in ahead.asked.sizes:
+        parts = _rows_here(ahead, ahead.base) or of_factory
+        parts = parts or [ahead.remote(_embedding, None, share) for share in laid_out()]
+        of_factory[:] = parts
+        _submit_evaluation(ahead, seed, 0, ahead.base, None, parts)
+    for one in study.passes(ahead.base, ahead.prepared, ahead.asked, seed):
+        _, folders = study.places(ahead.base, one)
+        sources = _submit_pass(ahead, one)
+        for size, source in sources.items():
+            ahead.arms[seed, size] = [source]
+            opened = None
+            if folders[size].exists():
+                opened = encoder.open_encoder(str(study.read_tuned(folders[size]).folder))
+            parts = _rows_here(ahead, opened)
+            parts = parts or [ahead.remote(_embedding, source, share) for share in laid_out()]
+            _submit_evaluation(ahead, seed, size, opened, source, parts)
+
+
+def _submit_pass(ahead: _Ahead, one: Pass) -> dict[int, Any]:
+    """Ask for the encoders that a pass lacks: its trunk piece by piece, a branch off each piece.
+
+    Returns:
+        For each size the reference to its encoder, packed.
+    """
+    checkpoint, folders = study.places(ahead.base, one)
+    missing = [size for size in one.sizes if not folders[size].exists()]
+    texts = ahead.put(one)
+    states: dict[int, list[Any]] = {}
+    before: list[Any] = []
+    files = {size: checkpoint.with_stem(f"{checkpoint.stem}-{size}") for size in one.sizes}
+    ahead.states += files.values()
+    for size in missing if len(one.sizes) > 1 else ():
+        at = files[size]
+        if at.exists():
+            before = [ahead.put(at.read_bytes())]
+        else:
+            asked_for = ahead.remote(_trunk, texts, size, *before)
+            before = [ahead.expect(asked_for, functools.partial(units.write, at))]
+        states[size] = before
+    sources = {}
+    for size in one.sizes:
+        if size in missing:
+            asked_for = ahead.remote(_branch, texts, size, *states.get(size, ()))
+            sources[size] = ahead.expect(asked_for, _arrive)
+        else:
+            sources[size] = ahead.put(_packed(units.home(), f"encoders/{folders[size].name}"))
+    return sources
+
+
+def _rows_here(ahead: _Ahead, opened: Encoder | None) -> list[Any]:
+    """Lay embeddings that this machine has into the object store: one shard, or none."""
+    texts = ahead.prepared.corpus.texts
+    if opened is None or not encoder.is_kept(opened, texts):
+        return []
+    rows = np.asarray(encoder.embed(opened, list(dict.fromkeys(texts))))
+    shard: Shard = (list(range(len(rows))), rows, encoder.embedding_seconds(opened, texts))
+    return [ahead.put(shard)]
+
+
+def _submit_evaluation(
+    ahead: _Ahead, seed: int, size: int, opened: Encoder | None, source: Any, parts: Sequence[Any]
+) -> None:
+    """Ask for one arm's regressor, unless this machine has it."""
+    prepared, trials = ahead.prepared, ahead.asked.trials
+    if opened is not None and encoder.is_kept(opened, prepared.corpus.texts):
+        rows = encoder.embed(opened, prepared.corpus.texts)
+        if study.evaluation_folder(rows, prepared, trials=trials, seed=seed).exists():
+            return
+    asked_for = ahead.remote(_evaluation, source, seed, *parts)
+    ahead.arms.setdefault((seed, size), []).append(ahead.expect(asked_for, _arrive))
+
+
+def _tuned(ray: Any, ahead: _Ahead, bar: Any, seed: int) -> Iterator[study.TunedFolder | None]:
+    """Wait for one size after the other; with the last of all, for the baselines too."""
+    passes = study.passes(ahead.base, ahead.prepared, ahead.asked, seed)
+    folders = {size: at for one in passes for size, at in study.places(ahead.base, one)[1].items()}
+    for size in ahead.asked.sizes:
+        waiting = list(ahead.arms.get((seed, size), ()))
+        if (seed, size) == (ahead.asked.seeds[-1], ahead.asked.sizes[-1]):
+            waiting += ahead.baselines
+        while any(each in ahead.arrivals for each in waiting):
+            (done,), _ = ray.wait(list(ahead.arrivals), num_returns=1)
+            ahead.arrivals.pop(done)(_answer(ray, done))
+            bar.update(1)
+        yield study.read_tuned(folders[size]) if size else None
+
+
+def _answer(ray: Any, reference: Any) -> bytes:
+    """Fetch an answer; what a task has raised is raised here."""
+    try:
+        answer: bytes = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise cli.InputError(
+            f"a unit that the cluster gave up ({str(error).splitlines()[0]})",
+            "machines that live, with memory for the unit",
+            "look at the cluster (ray status); the same command goes on from what is finished",
+        ) from None
+    return answer
+
+
+def _kind() -> tuple[str, str]:
+    return encoder.device().type, str(mlm.precision("auto"))
+
+
+def _packed(top: Path, below: str = "") -> bytes:
+    """Put a folder's files, or those of one folder below it, into a tar."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", dereference=True) as tar:
+        tar.add(top / below, arcname=below or ".")
+    return buffer.getvalue()
+
+
+def _unpack(packed: bytes, top: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        tar.extractall(top, filter="data")
+
+
+def _arrive(packed: bytes) -> None:
+    """Put units that were finished elsewhere into this machine's cache."""
+    units.home().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=units.home(), prefix=".arrived-") as top:
+        _unpack(packed, Path(top))
+        # Backwards, since an embedding's seconds must be there before its rows.
+        for each in sorted(Path(top).glob("*/*"), reverse=True):
+            kind = each.parent.name
+            if each.is_file():
+                units.write(units.home() / kind / each.name, each.read_bytes())
+            else:
+                units.build(kind, each.name, functools.partial(_move, each))
+
+
+def _move(source: Path, folder: Path) -> None:
+    for each in source.iterdir():
+        each.rename(folder / each.name)
+
+
+@contextlib.contextmanager
+def _workplace(job: Job) -> Iterator[tuple[Path, Encoder]]:
+    """Give a task an empty cache, and the factory encoder, on the machine it has come to.
+
+    Raises:
+        InputError: the machine computes in another way than the driver.
+    """
+    if (found := _kind()) != job.kind:
+        raise cli.InputError(
+            f"a machine of the cluster that computes on {' in '.join(found)}",
+            f"{' in '.join(job.kind)}, as where the study was started: the numbers would differ",
+            "start the study on a machine like those that shall work for it",
+        )
+    os.environ["OMP_NUM_THREADS"] = str(job.threads)
+    torch.set_num_threads(job.threads)
+    before = os.environ.get("BAT_HOME")
+    with tempfile.TemporaryDirectory() as top, units.apart(job.begins):
+        os.environ["BAT_HOME"] = f"{top}/home"
+        try:
+            _unpack(job.base, Path(top) / "base")
+            yield units.home(), encoder.open_encoder(f"{top}/base", name=job.name)
+        finally:
+            del os.environ["BAT_HOME"]
+            os.environ |= {} if before is None else {"BAT_HOME": before}
+
+
+def _trunk(job: Job, one: Pass, size: int, *before: bytes) -> bytes:
+    """Task: run a trunk on, from where an earlier size leaves it to where this one does."""
+    with _workplace(job) as (_, base):
+        checkpoint, _ = study.places(base, one)
+        for state in before:
+            units.write(checkpoint, state)
+        return mlm.trunk_state(
+            base, one.texts, one.sizes, one.recipe, size,
+            held_out=one.held_out, checkpoint=checkpoint,
+        )  # fmt: skip
+
+
+def _branch(job: Job, one: Pass, size: int, *state: bytes) -> bytes:
+    """Task: finish one encoder, from where its branch leaves the trunk."""
+    with _workplace(job) as (home, base):
+        checkpoint, _ = study.places(base, one)
+        for each in state:
+            units.write(checkpoint, each)
+        list(study.tune(base, one, [size]))
+        return _packed(home, "encoders")
+
+
+def _opened(home: Path, base: Encoder, source: bytes | None) -> Encoder:
+    """Open the encoder that ``_branch`` has packed, or else the factory's."""
+    if source is None:
+        return base
+    _unpack(source, home)
+    (folder,) = home.glob("encoders/*/encoder")
+    return encoder.open_encoder(str(folder))
+
+
+def _embedding(job: Job, source: bytes | None, share: list[list[tuple[int, encoder.Ids]]]) -> Shard:
+    """Task: embed a share of the texts."""
+    with _workplace(job) as (home, base):
+        opened = _opened(home, base, source)
+        began = time.monotonic()
+        rows = encoder.encode_batches(opened, share)
+        places = [index for batch in share for index, _ in batch]
+        return places, rows, time.monotonic() - began
+
+
+def _evaluation(job: Job, source: bytes | None, seed: int, *parts: Shard) -> bytes:
+    """Task: put the shards of an embedding together, and find the regressor for it."""
+    with _workplace(job) as (home, base):
+        opened, texts = _opened(home, base, source), job.prepared.corpus.texts
+        places = np.concatenate([places for places, _, _ in parts])
+        rows = np.empty((len(places), opened.dimension), np.float32)
+        rows[places] = np.concatenate([rows for _, rows, _ in parts])
+        encoder.keep(opened, texts, rows, sum(seconds for _, _, seconds in parts))
+        features = study.embed(opened, job.prepared, "")
+        study.evaluate(features, job.prepared, trials=job.asked.trials, seed=seed, what="")
+        shutil.rmtree(home / "encoders", ignore_errors=True)  # the driver has it
+        shutil.rmtree(home / "locks", ignore_errors=True)
+        return _packed(home)
+
+
+def _baseline(job: Job, name: str) -> bytes:
+    """Task: evaluate one baseline."""
+    with _workplace(job) as (home, base):
+        trials, seed = job.asked.trials, job.asked.seeds[0]
+        study.baseline(name, base, job.prepared, trials=trials, seed=seed)
+        return _packed(home, "baselines")

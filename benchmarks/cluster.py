@@ -1,0 +1,135 @@
+"""What a Ray cluster costs on one machine, and how a large study's time falls with more of them.
+
+python -m benchmarks.cluster [--toy] [--rounds 1]
+
+The same study with ``executor=local`` and ``executor=ray``, in turn, each from an empty cache; the
+clock holds all of each command. Then the plan of a study of 120,000 documents and eleven sizes is
+laid out for 1 to 16 machines like this one: its units take what the local study's took, by the
+document, and each machine takes one unit at a time, first the one with the longest way to the end.
+No cluster of that size was at hand: these times are computed, and leave out what the network takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+
+from bat import cluster, mlm
+from benchmarks.study import timed
+
+STUDY = ["--data=auctions:3000", "--sizes=0,0.25,0.5,1.0", "--trials=30"]
+TOY = ["--data=auctions:450", "--sizes=0,1.0", "--trials=2", "--baselines=median"]
+PLANNED, TUNED_SHARE, STEPS = 120_000, 0.64, 10
+WORKERS = (1, 2, 4, 8, 16)
+Units = Mapping[str, tuple[float, tuple[str, ...]]]  # seconds, and the units that come before
+
+
+def rates(folder: Path) -> dict[str, float]:
+    """Read from a local study the seconds that each stage takes for one document."""
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (run,) = client.search_runs(["0"], "run_name = 'scaling_study'")
+    table = pd.read_csv(client.download_artifacts(run.info.run_id, "results.csv"))
+    arms = table[table["documents"].notna()].sort_values("documents")
+    corpus = int(run.data.params["config.data"].rpartition(":")[2])
+    sizes = arms["documents"].to_numpy(float)
+    share = mlm.Recipe().decay_share
+    trained = np.diff(sizes).sum() * (1 - share) + share * sizes.sum()
+    return {
+        "tuning": arms["tuning_seconds"].sum() / trained,
+        "embedding": arms["embedding_seconds"].mean() / corpus,
+        "search": arms["search_seconds"].mean() / corpus,
+    }
+
+
+def planned(seconds: Mapping[str, float]) -> dict[str, tuple[float, tuple[str, ...]]]:
+    """List the units of the large study with what each takes and waits for."""
+    share = mlm.Recipe().decay_share
+    shards = PLANNED // cluster.SHARD_TEXTS
+    step = PLANNED * TUNED_SHARE / STEPS
+    units: dict[str, tuple[float, tuple[str, ...]]] = {}
+    for number in range(STEPS + 1):
+        before: tuple[str, ...] = ()
+        if number:
+            trunk = (f"trunk {number - 1}",) if number > 1 else ()
+            units[f"trunk {number}"] = (seconds["tuning"] * step * (1 - share), trunk)
+            branch = seconds["tuning"] * step * number * share
+            units[f"branch {number}"] = (branch, (f"trunk {number}",))
+            before = (f"branch {number}",)
+        rows = [f"embedding {number}, {shard}" for shard in range(shards)]
+        each = seconds["embedding"] * PLANNED / shards
+        units |= dict.fromkeys(rows, (each, before))
+        units[f"search {number}"] = (seconds["search"] * PLANNED, tuple(rows))
+    return units
+
+
+def ways(units: Units) -> dict[str, float]:
+    """Tell how long it takes from the beginning of each unit to the end of all that follows it."""
+    after: dict[str, list[str]] = {name: [] for name in units}
+    for name, (_, before) in units.items():
+        for other in before:
+            after[other].append(name)
+    found: dict[str, float] = {}
+    for name in reversed(list(units)):  # what follows a unit stands below it
+        found[name] = units[name][0] + max((found[other] for other in after[name]), default=0.0)
+    return found
+
+
+def laid_out(units: Units, workers: int) -> float:
+    """Give each free worker the unit with the longest way to the end; when all is done."""
+    way = ways(units)
+    waits = {name: set(before) for name, (_, before) in units.items()}
+    ready = [(-way[name], name) for name, before in waits.items() if not before]
+    heapq.heapify(ready)
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < workers:
+            _, name = heapq.heappop(ready)
+            heapq.heappush(running, (now + units[name][0], name))
+        now, done = heapq.heappop(running)
+        for name, before in waits.items():
+            if done in before:
+                before.remove(done)
+                if not before:
+                    heapq.heappush(ready, (-way[name], name))
+    return now
+
+
+def main() -> None:
+    """Time both executors, print the plan, and last the ratio of the times."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--rounds", type=int, default=1)
+    asked = parser.parse_args()
+    took: dict[str, list[float]] = {"local": [], "ray": []}
+    for _ in range(asked.rounds):
+        for executor, seconds in took.items():
+            with tempfile.TemporaryDirectory() as top:
+                words = [*(TOY if asked.toy else STUDY), f"--executor={executor}"]
+                seconds.append(timed(["entrypoints.scaling_study", *words], Path(top)))
+                print(f"executor={executor}: {seconds[-1]:.0f} s", flush=True)
+                if executor == "local":
+                    measured = rates(Path(top))
+    for stage, seconds_each in measured.items():
+        print(f"{stage}: {1e3 * seconds_each:.3g} ms a document on this machine")
+    units = planned(measured)
+    alone = laid_out(units, 1)
+    for workers in WORKERS:
+        time = laid_out(units, workers)
+        print(
+            f"{PLANNED:,} documents, {workers} machines: {time / 3600:.2f} h, {alone / time:.1f}x"
+        )
+    print(f"critical path: {max(ways(units).values()) / 3600:.2f} h of {alone / 3600:.2f} h")
+    mine, theirs = (float(np.median(took[name])) for name in ("ray", "local"))
+    print(f"cluster: ours {mine:.0f} s peer {theirs:.0f} s ratio {mine / theirs:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Where slow tests run commands as processes: a store and a cache of their own."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+
+from bat import outcome
+
+ROOT = Path(__file__).parent.parent
+READY = "Plan for"  # what a study says when its imports and checks are done
+
+
+class Place:
+    """A store and a cache of their own, in which commands are run."""
+
+    def __init__(self, folder, migrated):
+        self.folder, self.heard = folder, folder.parent.parent / f"said-{uuid.uuid4().hex}"
+        folder.mkdir()
+        shutil.copy(migrated, folder / "mlflow.db")
+        with sqlite3.connect(folder / "mlflow.db") as database:
+            database.execute("UPDATE experiments SET artifact_location = ?", (f"{folder}/runs",))
+        database.close()
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.client = mlflow.MlflowClient(self.uri)
+
+    def start(self, command):
+        """Start a command, and return when it has begun its work."""
+        process = self.open(command)
+        while READY not in self.said():
+            assert process.poll() is None, self.said()
+            time.sleep(0.02)
+        return process
+
+    def run(self, command):
+        """Run a command to its end; its exit status."""
+        return self.open(command).wait()
+
+    def open(self, command):
+        with self.heard.open("w") as said:
+            return subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ
+                | {"MLFLOW_TRACKING_URI": self.uri, "BAT_HOME": f"{self.folder}/home"}
+                | {"PYTHONUNBUFFERED": "1"},
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self):
+        return self.heard.read_text()
+
+    def used(self):
+        """Bytes on the disk."""
+        return sum(path.stat().st_blocks * 512 for path in self.folder.rglob("*"))
+
+    def runs(self):
+        return self.client.search_runs(["0"])
+
+    def result(self):
+        """What the newest study found, and the names of its runs."""
+        parents = [run for run in self.runs() if run.info.run_name == "scaling_study"]
+        run_id = parents[0].info.run_id
+        children = self.client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{run_id}'")
+        table = pd.read_csv(self.client.download_artifacts(run_id, "results.csv"))
+        table = table.drop(columns=[name for name in table if name.endswith("_seconds")]).to_csv()
+        predictions = [
+            Path(self.client.download_artifacts(each.info.run_id, outcome.PREDICTIONS_FILE))
+            for each in children
+        ]
+        names = sorted(each.info.run_name for each in children)
+        return table, names, sorted(path.read_text() for path in predictions)
