@@ -264,7 +264,9 @@ def load(folder: Path) -> Regressor:
         values = json.loads((folder / VALUES_FILE).read_text(encoding="utf-8"))
         settings, scaling = Settings(**values["settings"]), Scaling(**values["scaling"])
         booster = xgboost.Booster(model_file=folder / TREES_FILE)
-        booster.set_param({"device": device(), "nthread": cores()})
+        # Two threads wait for each other at the end of each call: a row of a request took 16 ms
+        # while other threads were busy, and 0.6 ms on one thread. Encoding takes far longer anyway.
+        booster.set_param({"device": device(), "nthread": 1})
         loaded = Regressor(
             booster, settings, scaling, values["smear"], values["n_trees"], values["dim"]
         )

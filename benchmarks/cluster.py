@@ -3,9 +3,10 @@
 python -m benchmarks.cluster [--toy] [--rounds 1]
 
 The same study with ``executor=local`` and ``executor=ray``, in turn, each from an empty cache; the
-clock holds all of each command. Then the plan of a study of 120,000 documents and eleven sizes is
-laid out for 1 to 16 machines like this one: its units take what the local study's took, by the
-document, and each machine takes one unit at a time, first the one with the longest way to the end.
+clock holds all of each command. Then what larger studies would cost, and how a plan of 120,000
+documents and eleven sizes is laid out on 1 to 16 machines like this one: its units take what the
+local study's took, by the document, and each machine takes one unit at a time, first the one with
+the longest way to the end. Baselines, checks and logging are left out.
 No cluster of that size was at hand: these times are computed, and leave out what the network takes.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +26,11 @@ import pandas as pd
 from bat import cluster, mlm
 from benchmarks.study import timed
 
-STUDY = ["--data=auctions:3000", "--sizes=0,0.25,0.5,1.0", "--trials=30"]
+STUDY = ["--data=auctions:1500", "--sizes=0,0.5,1.0", "--trials=30"]
 TOY = ["--data=auctions:450", "--sizes=0,1.0", "--trials=2", "--baselines=median"]
 PLANNED, TUNED_SHARE, STEPS = 120_000, 0.64, 10
 WORKERS = (1, 2, 4, 8, 16)
+COSTS = ((3_000, 3), (10_000, 5), (30_000, 10), (120_000, 10), (300_000, 10))
 Units = Mapping[str, tuple[float, tuple[str, ...]]]  # seconds, and the units that come before
 
 
@@ -48,13 +51,13 @@ def rates(folder: Path) -> dict[str, float]:
     }
 
 
-def planned(seconds: Mapping[str, float]) -> dict[str, tuple[float, tuple[str, ...]]]:
-    """List the units of the large study with what each takes and waits for."""
+def planned(seconds: Mapping[str, float], documents: int, steps: int) -> Units:
+    """List the units of a study with as many linear steps, what each takes and waits for."""
     share = mlm.Recipe().decay_share
-    shards = PLANNED // cluster.SHARD_TEXTS
-    step = PLANNED * TUNED_SHARE / STEPS
+    shards = math.ceil(documents / cluster.SHARD_TEXTS)
+    step = documents * TUNED_SHARE / steps
     units: dict[str, tuple[float, tuple[str, ...]]] = {}
-    for number in range(STEPS + 1):
+    for number in range(steps + 1):
         before: tuple[str, ...] = ()
         if number:
             trunk = (f"trunk {number - 1}",) if number > 1 else ()
@@ -63,9 +66,9 @@ def planned(seconds: Mapping[str, float]) -> dict[str, tuple[float, tuple[str, .
             units[f"branch {number}"] = (branch, (f"trunk {number}",))
             before = (f"branch {number}",)
         rows = [f"embedding {number}, {shard}" for shard in range(shards)]
-        each = seconds["embedding"] * PLANNED / shards
+        each = seconds["embedding"] * documents / shards
         units |= dict.fromkeys(rows, (each, before))
-        units[f"search {number}"] = (seconds["search"] * PLANNED, tuple(rows))
+        units[f"search {number}"] = (seconds["search"] * documents, tuple(rows))
     return units
 
 
@@ -119,7 +122,11 @@ def main() -> None:
                     measured = rates(Path(top))
     for stage, seconds_each in measured.items():
         print(f"{stage}: {1e3 * seconds_each:.3g} ms a document on this machine")
-    units = planned(measured)
+    print("| documents | sizes | hours of this machine |")
+    for documents, steps in COSTS:
+        hours = laid_out(planned(measured, documents, steps), 1) / 3600
+        print(f"| {documents:,} | {steps + 1} | {hours:.1f} |")
+    units = planned(measured, PLANNED, STEPS)
     alone = laid_out(units, 1)
     for workers in WORKERS:
         time = laid_out(units, workers)

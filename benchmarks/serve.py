@@ -40,8 +40,11 @@ ROOT = Path(__file__).parents[1]
 STUDY, TOY_STUDY = "auctions:600", "auctions:300"
 TEXTS = 640
 CLIENTS, BATCHES = (1, 8, 32), (1, 32)
+BATCH_TIMES = 3  # a load of batches lasts so many times as long, or none would be answered in it
 ROUNDS = 2
 READY_SECONDS = 300
+REST_SECONDS, IDLE_SHARE = 2.0, 0.05
+TICKS = os.sysconf("SC_CLK_TCK")
 
 PLAIN = '''
 """What someone would write who serves the same pair without us."""
@@ -100,12 +103,30 @@ def bare(folder: Path, texts: list[str]) -> float:
 
 def resident_mb(group: int) -> float:
     """Memory of all processes that a server has started."""
-    total = 0
+    pages = sum(int(fields[21]) for fields in stats(group))
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def stats(group: int) -> Iterator[list[str]]:
+    """Read what the system tells of each process of a group (proc(5), from the state on)."""
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = status.read_text().rpartition(")")[2].split()
-            total += int(fields[21]) if int(fields[2]) == group else 0
-    return total * os.sysconf("SC_PAGE_SIZE") / 2**20
+            if int(fields[2]) == group:
+                yield fields
+
+
+def rest(group: int) -> None:
+    """Wait until a server has worked off what clients have left behind."""
+    before = -1.0
+    while (now := processor_seconds(group)) - before > IDLE_SHARE * REST_SECONDS:
+        before = now
+        time.sleep(REST_SECONDS)
+
+
+def processor_seconds(group: int) -> float:
+    """Processor time of all processes that a server has started."""
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats(group)) / TICKS
 
 
 def steady(address: str, group: int, bodies: Path, minutes: int) -> None:
@@ -132,7 +153,9 @@ def served(model: str, folder: Path) -> Iterator[tuple[str, int]]:
     process = subprocess.Popen(
         [*command, "--env-manager", "local", "-p", str(port)],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        # MLflow looks for uvicorn on the PATH.
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -140,6 +163,10 @@ def served(model: str, folder: Path) -> Iterator[tuple[str, int]]:
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(READY_SECONDS):
+            if process.poll() is not None:
+                raise RuntimeError(
+                    f"the server of {model} ended at once; mlflow models serve says why"
+                )
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{address}/ping").read()
                 break
@@ -195,7 +222,7 @@ def main() -> None:
     """Serve both, load them in turn, and print rates, median times and errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--toy", action="store_true")
-    parser.add_argument("--seconds", type=int, default=10, help="of each load")
+    parser.add_argument("--seconds", type=int, default=10, help="of each load of single texts")
     parser.add_argument("--minutes", type=int, default=0, help="of steady load at the end")
     asked = parser.parse_args()
     if not shutil.which("wrk"):
@@ -227,8 +254,10 @@ def main() -> None:
         alone(pair, texts)
         for batch, clients, _, name in itertools.product(BATCHES, CLIENTS, range(rounds), both):
             before = stolen()
-            rate, middle, failed = load(both[name][0], bodies[batch], clients, seconds)
+            lasts = seconds * (BATCH_TIMES if batch > 1 else 1)
+            rate, middle, failed = load(both[name][0], bodies[batch], clients, lasts)
             lost, ticks = stolen() - before
+            rest(both[name][1])
             rates.setdefault((name, clients, batch), []).append(rate)
             print(
                 f"{name}, {clients} clients, {batch} texts a request: {rate:.1f} requests/s, "
