@@ -39,6 +39,7 @@ class Job:
     """What every task needs; it lies once in the cluster's object store."""
 
     base: bytes  # the factory encoder's folder, packed
+    digest: str  # of the factory encoder
     name: str
     prepared: Prepared
     asked: Asked
@@ -134,6 +135,7 @@ def _submit(ray: Any, base: Encoder, prepared: Prepared, asked: Asked) -> _Ahead
     job = ray.put(
         Job(
             base=_packed(base.folder),
+            digest=base.digest,
             name=base.name,
             prepared=prepared,
             asked=asked,
@@ -330,15 +332,22 @@ def _workplace(job: Job) -> Iterator[tuple[Path, Encoder]]:
         )
     os.environ["OMP_NUM_THREADS"] = str(job.threads)
     torch.set_num_threads(job.threads)
+    received = units.build("received", job.digest, functools.partial(_unpack, job.base))
+    base = _open_once(str(received), job.name)
     before = os.environ.get("BAT_HOME")
     with tempfile.TemporaryDirectory() as top, units.apart(job.begins):
-        os.environ["BAT_HOME"] = f"{top}/home"
+        os.environ["BAT_HOME"] = top
         try:
-            _unpack(job.base, Path(top) / "base")
-            yield units.home(), encoder.open_encoder(f"{top}/base", name=job.name)
+            yield Path(top), base
         finally:
             del os.environ["BAT_HOME"]
             os.environ |= {} if before is None else {"BAT_HOME": before}
+
+
+@functools.lru_cache(maxsize=1)
+def _open_once(folder: str, name: str) -> Encoder:
+    """Open the factory encoder, which no task changes, once in a process."""
+    return encoder.open_encoder(folder, name=name)
 
 
 def _trunk(job: Job, one: Pass, size: int, *before: bytes) -> bytes:
@@ -392,7 +401,7 @@ def _evaluation(job: Job, source: bytes | None, seed: int, *parts: Shard) -> byt
         encoder.keep(opened, texts, rows, sum(seconds for _, _, seconds in parts))
         features = study.embed(opened, job.prepared, "")
         study.evaluate(features, job.prepared, trials=job.asked.trials, seed=seed, what="")
-        shutil.rmtree(home / "encoders", ignore_errors=True)  # the driver has it
+        shutil.rmtree(home / "encoders", ignore_errors=True)  # the driver has it already
         shutil.rmtree(home / "locks", ignore_errors=True)
         return _packed(home)
 

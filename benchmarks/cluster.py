@@ -26,7 +26,7 @@ import pandas as pd
 from bat import cluster, mlm
 from benchmarks.study import timed
 
-STUDY = ["--data=auctions:1500", "--sizes=0,0.5,1.0", "--trials=30"]
+STUDY = ["--data=auctions:3000", "--sizes=0,0.25,0.5,1.0", "--trials=30"]
 TOY = ["--data=auctions:450", "--sizes=0,1.0", "--trials=2", "--baselines=median"]
 PLANNED, TUNED_SHARE, STEPS = 120_000, 0.64, 10
 WORKERS = (1, 2, 4, 8, 16)

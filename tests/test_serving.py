@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies
+from hypothesis import HealthCheck, example, given, settings, strategies
 from mlflow.exceptions import MlflowException
 
 from bat import encoder, interval, pricer, regressor, serving
@@ -191,7 +191,13 @@ COVERAGES = strategies.sampled_from([{}, {"coverage": 0.8}]) | strategies.dictio
 
 
 def asked_for(rows):
-    """The texts of a request that is answered: rows, bare texts, a column, a lone text or list."""
+    """The texts of a request that is answered: rows, bare texts, a column, a lone text or list.
+
+    A lone text beside columns of several rows stands in each of them: so pandas reads it.
+    """
+    if isinstance(rows, dict) and isinstance(rows["text"], str):
+        beside = [len(column) for column in rows.values() if isinstance(column, list | dict)]
+        return [rows["text"]] * max(beside, default=1)
     rows = rows["text"] if isinstance(rows, dict) else rows
     rows = rows if isinstance(rows, list) else [rows]
     texts = [row["text"] if isinstance(row, dict) else row for row in rows]
@@ -199,6 +205,7 @@ def asked_for(rows):
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@example(form="inputs", rows={"text": "0", "x": [None, None]}, params={})
 @given(form=strategies.sampled_from(FORMS), rows=ROWS | VALUES, params=COVERAGES)
 def test_whatever_is_asked_gets_an_answer_or_a_short_refusal(answer, form, rows, params):
     status, said, reached = answer({form: rows, "params": params})
