@@ -294,16 +294,15 @@ def token_ids(
     """
     tokenizer = encoder.model.tokenizer
     for start in range(0, len(texts), TOKENISE_AT_ONCE):
-        with quiet():  # a text longer than the encoder reads is no news: the plan counts them
-            yield from tokenizer(
-                list(texts[start : start + TOKENISE_AT_ONCE]),
-                add_special_tokens=special,
-                truncation=max_tokens is not None,
-                max_length=max_tokens,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )["input_ids"]
+        yield from tokenizer(
+            list(texts[start : start + TOKENISE_AT_ONCE]),
+            add_special_tokens=special,
+            truncation=max_tokens is not None,
+            max_length=max_tokens,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,  # a text longer than the encoder reads is no news: the plan counts them
+        )["input_ids"]
 
 
 def token_counts(encoder: Encoder, texts: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -347,12 +346,24 @@ def encode(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
     Raises:
         ValueError: a text is empty (its index is named).
     """
+    return read(encoder, texts)[0]
+
+
+def read(encoder: Encoder, texts: Sequence[str]) -> tuple[Embeddings, npt.NDArray[np.bool_]]:
+    """Embed like ``encode``, and tell of each text whether it is longer than the encoder reads.
+
+    Raises:
+        ValueError: a text is empty (its index is named).
+    """
     refuse_empty(texts)
     rows = np.empty((len(texts), encoder.dimension), np.float32)
     ids = tokenise(encoder, list(texts))
     for batch in batches([len(row) for row in ids]):
         rows[batch] = _forward(encoder, [ids[index] for index in batch])
-    return rows
+    cut = np.array([len(row) >= encoder.max_tokens for row in ids], bool)  # or as long as may be
+    full = np.flatnonzero(cut)
+    cut[full] = token_counts(encoder, [texts[int(index)] for index in full]) > encoder.max_tokens
+    return rows, cut
 
 
 def refuse_empty(texts: Sequence[str]) -> None:

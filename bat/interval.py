@@ -63,16 +63,24 @@ class Calibrated:
         Raises:
             ValueError: the coverage is no share, or more than ``most_coverage``.
         """
+        return self.ends(predictions, self.spreads(embeddings), coverage)
+
+    def spreads(self, embeddings: npt.ArrayLike) -> Floats:
+        """Predict the typical size of |log(price / prediction)|: embeddings (n, dim) -> (n,)."""
+        return np.maximum(self.spread.predict(embeddings), FLOOR)
+
+    def ends(
+        self, predictions: npt.ArrayLike, spreads: npt.ArrayLike, coverage: float
+    ) -> tuple[Floats, Floats]:
+        """Give what ``bounds`` gives, from n predictions and their ``spreads``."""
         if not 0 < coverage <= self.most_coverage:
             raise ValueError(
                 f"got coverage={coverage}; expected a share above 0 and at most "
                 f"{self.most_coverage:.4f}, for which {self.scores.size} calibration rows can vouch"
             )
-        low, high = ranks(self.scores.size, coverage)
-        spread = np.maximum(self.spread.predict(embeddings), FLOOR)
-        prices = np.asarray(predictions, np.float64)
-        ends = (prices * np.exp(self.scores[rank - 1] * spread) for rank in (low, high))
-        return (*ends,)
+        low, high = (self.scores[rank - 1] for rank in ranks(self.scores.size, coverage))
+        prices, widths = np.asarray(predictions, np.float64), np.asarray(spreads, np.float64)
+        return prices * np.exp(low * widths), prices * np.exp(high * widths)
 
 
 def ranks(n: int, coverage: float) -> tuple[int, int]:

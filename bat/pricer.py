@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bat import encoder, interval, regressor
-from bat.encoder import Embeddings
 
 ENCODER_FOLDER, REGRESSOR_FOLDER, INTERVAL_FOLDER = "encoder", "regressor", "interval"
 SEEN_FILE = "pair_rows_seen.json"  # of the encoder alone it is another file, inside its folder
@@ -33,12 +32,20 @@ class Priced(NamedTuple):
     truncated: npt.NDArray[np.bool_]  # the encoder has not read the end of the text
 
 
+class _Found(NamedTuple):
+    """What a batch tells of some texts, each of shape (n,)."""
+
+    price: Floats
+    spread: Floats
+    truncated: npt.NDArray[np.bool_]
+
+
 @dataclass(eq=False)
 class _Request:
-    """Texts of one thread, with embeddings and token counts once some thread has made them."""
+    """Texts of one thread, and what some thread has found for them."""
 
     texts: list[str]
-    read: tuple[Embeddings, npt.NDArray[np.int64]] | None = None
+    found: _Found | None = None
 
 
 @dataclass(frozen=True)
@@ -72,16 +79,15 @@ class Pricer:
                 for the coverage.
         """
         encoder.refuse_empty(texts)
-        embeddings, tokens = self._read(texts)
-        prices = self.regressor.predict(embeddings)
+        found = self._read(texts)
         coverage = self.interval.usual_coverage if coverage is None else coverage
-        low, high = self.interval.bounds(embeddings, prices, coverage)
-        return Priced(prices, low, high, tokens > self.encoder.max_tokens)
+        low, high = self.interval.ends(found.price, found.spread, coverage)
+        return Priced(found.price, low, high, found.truncated)
 
-    def _read(self, texts: Sequence[str]) -> tuple[Embeddings, npt.NDArray[np.int64]]:
-        """Embed texts, and count their tokens, with those of all threads that wait right now.
+    def _read(self, texts: Sequence[str]) -> _Found:
+        """Price texts with those of all threads that wait right now.
 
-        One thread encodes at a time, since a fast tokenizer keeps the last padding and cutting in
+        One thread works at a time, since a fast tokenizer keeps the last padding and cutting in
         itself. Whoever comes next takes everything that has gathered meanwhile: under load batches
         grow by themselves, and a lone request waits for nothing.
         """
@@ -89,16 +95,16 @@ class Pricer:
         with self.waiting.door:
             self.waiting.requests.append(mine)
         with self.waiting.turn:
-            if mine.read is None:
+            if mine.found is None:
                 together = self._gathered(mine)
                 try:
-                    self._encode(together)
+                    self._price(together)
                 except Exception:
                     if together == [mine]:
                         raise
-                    self._encode([mine])  # another's texts may be to blame; they try alone too
-        assert mine.read is not None
-        return mine.read
+                    self._price([mine])  # another's texts may be to blame; they try alone too
+        assert mine.found is not None
+        return mine.found
 
     def _gathered(self, mine: _Request) -> list[_Request]:
         """Take a request and those that wait beside it, as far as the batch stays small."""
@@ -111,15 +117,14 @@ class Pricer:
             self.waiting.requests[:] = [r for r in self.waiting.requests if r not in together]
         return together
 
-    def _encode(self, together: Sequence[_Request]) -> None:
-        """Embed the texts of requests, and hand each its own."""
-        everything = [text for request in together for text in request.texts]
-        rows = encoder.encode(self.encoder, everything)
-        tokens = encoder.token_counts(self.encoder, everything)
-        ends = np.cumsum([len(request.texts) for request in together])[:-1]
-        parts = zip(np.split(rows, ends), np.split(tokens, ends), strict=True)
-        for request, part in zip(together, parts, strict=True):
-            request.read = part
+    def _price(self, together: Sequence[_Request]) -> None:
+        """Price the texts of requests, and hand each its own."""
+        rows, truncated = encoder.read(self.encoder, [t for each in together for t in each.texts])
+        prices, spreads = self.regressor.predict(rows), self.interval.spreads(rows)
+        end = 0
+        for request in together:
+            its = slice(end, end := end + len(request.texts))
+            request.found = _Found(prices[its], spreads[its], truncated[its])
 
 
 def save(

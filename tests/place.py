@@ -1,5 +1,6 @@
 """Where slow tests run commands as processes: a store and a cache of their own."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -59,8 +60,12 @@ class Place:
         return self.heard.read_text()
 
     def used(self):
-        """Bytes on the disk."""
-        return sum(path.stat().st_blocks * 512 for path in self.folder.rglob("*"))
+        """Bytes on the disk; a running study may take a file away meanwhile."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                total += path.stat().st_blocks * 512
+        return total
 
     def runs(self):
         return self.client.search_runs(["0"])

@@ -166,6 +166,19 @@ def test_tokens_are_counted_whole(tiny, texts):
     assert sum(alone) + 2 > MAX_TOKENS
 
 
+def test_reading_tells_of_each_text_whether_it_was_cut(tiny, texts):
+    """One that just fits, one that is a token too long, and others, in any order."""
+    word = next(
+        text for text in texts[0].split() if len(tiny.model.tokenizer(text)["input_ids"]) == 3
+    )
+    sizes = [MAX_TOKENS - 1, 1, MAX_TOKENS - 2, 2 * MAX_TOKENS, MAX_TOKENS - 3]
+    some = [" ".join([word] * size) for size in sizes]
+    rows, cut = encoder.read(tiny, some)
+    assert cut.tolist() == [size + 2 > MAX_TOKENS for size in sizes]
+    np.testing.assert_array_equal(rows, encoder.encode(tiny, some))
+    assert encoder.read(tiny, [])[1].shape == (0,)
+
+
 def test_the_digest_outlives_saving_and_use(tiny, texts, tmp_path):
     tiny.model.encode(list(texts[:3]))  # sets padding and truncation in the tokenizer
     with encoder.quiet():

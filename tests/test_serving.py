@@ -246,7 +246,7 @@ def test_a_failure_inside_tells_the_log_and_not_the_client(answer, monkeypatch, 
     def broken(opened, texts):
         raise RuntimeError("/inner/path")
 
-    monkeypatch.setattr(encoder, "encode", broken)
+    monkeypatch.setattr(encoder, "read", broken)
     status, said, reached = answer({"dataframe_records": [{"text": "a car"}]})
     assert (status, reached) == (500, True)
     assert json.loads(said)["message"] == (
@@ -265,13 +265,13 @@ def test_requests_that_wait_are_encoded_together(pair, texts, monkeypatch):
     wanted = made.predict(texts[:12]).price
     sizes, begun, go_on = [], Event(), Event()
 
-    def slow(opened, together, real=encoder.encode):
+    def slow(opened, together, real=encoder.read):
         sizes.append(len(together))
         begun.set()
         assert go_on.wait(30)
         return real(opened, together)
 
-    monkeypatch.setattr(encoder, "encode", slow)
+    monkeypatch.setattr(encoder, "read", slow)
     found = {}
 
     def ask(number):
@@ -298,14 +298,14 @@ def test_a_batch_that_fails_does_so_for_nobody_else(pair, texts, monkeypatch):
 
     made, _ = pair
     wanted = made.predict([texts[0]]).price
-    real = encoder.encode
+    real = encoder.read
 
     def picky(opened, together):
         if "poison" in together:
             raise MemoryError
         return real(opened, together)
 
-    monkeypatch.setattr(encoder, "encode", picky)
+    monkeypatch.setattr(encoder, "read", picky)
     found = {}
 
     def ask(text):
