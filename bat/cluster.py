@@ -120,7 +120,8 @@ def _connect() -> Any:
         raise cli.InputError(
             f"RAY_ADDRESS={address} ({str(error).splitlines()[0]})",
             "the address of a Ray cluster that runs, as `ray start --head` prints it",
-            "start the cluster, or leave RAY_ADDRESS out to start one on this machine",
+            "start the cluster; set RAY_AUTH_MODE=token, with its token here, if it asks for one; "
+            "or leave RAY_ADDRESS out to start a cluster on this machine",
         ) from None
     signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the study without a word
     return ray
