@@ -260,6 +260,11 @@ class _Runs(NamedTuple):
     holders: npt.NDArray[np.int32]
     shared: npt.NDArray[np.bool_]
 
+    @property
+    def places(self) -> Path:
+        """A file beside that of the runs: the place of each in ``common``, or -1 if unshared."""
+        return self.path.with_suffix(".places")
+
     def look_up(self, runs: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[Any], ...]:
         """Give for each run its place in ``common``, its holders, and whether it is shared."""
         place = np.minimum(np.searchsorted(self.common, runs), len(self.common) - 1)
@@ -274,13 +279,14 @@ class _Runs(NamedTuple):
 class _Prefixes(NamedTuple):
     """Of each text the rarest runs, so far as a test text and another share them.
 
-    One entry for each pair (text, run); ``total`` has one for each text, over all of its runs.
+    One entry for each pair (text, run); ``total`` has one for each text, over all of its runs, and
+    ``tail`` one over those that are not among the rarest but shared.
     """
 
     text: npt.NDArray[np.int32]
     run: npt.NDArray[np.int32]  # place among the common ones
-    rest: npt.NDArray[np.float64]  # weight of this run and all that are no rarer in its text
     total: npt.NDArray[np.float64]
+    tail: npt.NDArray[np.float64]
 
 
 def _write_runs(texts: Sequence[str], path: Path) -> npt.NDArray[np.int64]:
@@ -331,22 +337,26 @@ def _prefixes(runs: _Runs) -> _Prefixes:
     """
     n = len(runs.start) - 1
     kept: list[tuple[npt.NDArray[Any], ...]] = []
-    total = np.empty(n)
-    for first, last in _chunks(n):
-        start = runs.start[first : last + 1] - runs.start[first]
-        text = np.repeat(np.arange(first, last, dtype=np.int32), np.diff(start))
-        here = _read(runs.path, runs.start, first, last)
-        place, holders, shared = runs.look_up(here)
-        order = np.lexsort((here, holders, text))  # one order for all texts
-        weights = runs.weights(holders[order])
-        total[first:last] = np.add.reduceat(weights, start[:-1])
-        up_to = np.concatenate([[0.0], np.cumsum(weights)])
-        ends = up_to[start[1:]]
-        rest = ends[text - first] - up_to[:-1]
-        keep = shared[order] & (rest >= (NEAR - ROUNDING) * total[text])
-        kept.append((text[keep], place[order][keep].astype(np.int32), rest[keep]))
-    texts, places, rests = (np.concatenate(each) for each in zip(*kept, strict=True))
-    return _Prefixes(texts, places, rests, total)
+    total, tail = np.empty(n), np.empty(n)
+    with runs.places.open("wb") as file:
+        for first, last in _chunks(n):
+            start = runs.start[first : last + 1] - runs.start[first]
+            text = np.repeat(np.arange(first, last, dtype=np.int32), np.diff(start))
+            here = _read(runs.path, runs.start, first, last)
+            place, holders, shared = runs.look_up(here)
+            np.where(shared, place, -1).astype(np.int32).tofile(file)
+            order = np.lexsort((here, holders, text))  # one order for all texts
+            weights = runs.weights(holders[order])
+            total[first:last] = np.add.reduceat(weights, start[:-1])
+            up_to = np.concatenate([[0.0], np.cumsum(weights)])
+            ends = up_to[start[1:]]
+            rest = ends[text - first] - up_to[:-1]
+            is_front = rest >= (NEAR - ROUNDING) * total[text]
+            keep, is_tail = shared[order] & is_front, shared[order] & ~is_front
+            tail[first:last] = np.add.reduceat(np.where(is_tail, weights, 0.0), start[:-1])
+            kept.append((text[keep], place[order][keep].astype(np.int32)))
+    texts, places = (np.concatenate(each) for each in zip(*kept, strict=True))
+    return _Prefixes(texts, places, total, tail)
 
 
 def _hashed(
@@ -401,12 +411,13 @@ def _shared_weights(
     texts, rows = np.unique(np.concatenate([tests, others]), return_inverse=True)
     lengths = (runs.start[1:] - runs.start[:-1])[texts]
     ends = np.cumsum(lengths)
-    places = np.arange(ends[-1]) + np.repeat(runs.start[texts] - (ends - lengths), lengths)
-    place, holders, shared = runs.look_up(np.memmap(runs.path, np.uint64, "r")[places])
-    columns, column = np.unique(place[shared], return_inverse=True)
+    where = np.arange(ends[-1]) + np.repeat(runs.start[texts] - (ends - lengths), lengths)
+    place = np.memmap(runs.places, np.int32, "r")[where]
+    shared = place >= 0
+    column = place[shared]  # rising within a text, as its runs do
     start = np.concatenate([[0], np.cumsum(shared)])[np.concatenate([[0], ends])]
-    shape = (len(texts), len(columns))
-    weights = sparse.csr_matrix((runs.weights(holders[shared]), column, start), shape)
+    shape = (len(texts), len(runs.common))
+    weights = sparse.csr_matrix((runs.weights(runs.holders[column]), column, start), shape)
     ones = weights.astype(np.bool_)
     both = weights[rows[: len(tests)]].multiply(ones[rows[len(tests) :]])
     return np.asarray(both.sum(axis=1)).ravel()
@@ -446,10 +457,9 @@ def _candidates(
         up_front = np.add.reduceat(weights, firsts)
         left, right = pairs >> 32, pairs & 0xFFFFFFFF
         # What two near texts share is at least NEAR / (1 + NEAR) of their sum. All of it that is
-        # not in both prefixes stands after that of one of them, where less than NEAR is left.
-        totals = prefixes.total[left], prefixes.total[right]
-        least = (NEAR - ROUNDING) / (1 + NEAR) * (totals[0] + totals[1])
-        fits = up_front + NEAR * np.maximum(*totals) >= least
+        # not in both prefixes stands after the one that ends first.
+        least = (NEAR - ROUNDING) / (1 + NEAR) * (prefixes.total[left] + prefixes.total[right])
+        fits = up_front + np.maximum(prefixes.tail[left], prefixes.tail[right]) >= least
         left, right = left[fits], right[fits]
         for at in range(0, len(left), PAIRS_A_BATCH):
             yield left[at : at + PAIRS_A_BATCH], right[at : at + PAIRS_A_BATCH]
