@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import io
 import math
 import os
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,13 @@ from bat import cli, encoder, mlm, study, units
 from bat.encoder import Embeddings, Encoder
 from bat.study import Asked, Pass, Prepared
 
-SHARD_TEXTS = 10_000  # distinct texts that one task embeds: a minute or two of two cores
+SHARD_TEXTS = 10_000  # distinct texts that one task embeds: some three minutes of two cores
+PATIENCE_SECONDS = 60.0  # after which a silent cluster is asked whether it still has the room
+ERROR_CHARACTERS = 300  # of Ray's own words
+PACKAGES = (
+    "torch", "transformers", "tokenizers", "sentence-transformers",
+    "xgboost", "scikit-learn", "optuna", "numpy", "scipy",
+)  # fmt: skip
 Shard = tuple[list[int], Embeddings, float]  # places among the distinct texts, rows, seconds
 
 
@@ -39,13 +47,12 @@ class Job:
     """What every task needs; it lies once in the cluster's object store."""
 
     base: bytes  # the factory encoder's folder, packed
-    digest: str  # of the factory encoder
     name: str
     prepared: Prepared
     asked: Asked
     begins: str  # the driver's ``units.APART``
     threads: int
-    kind: tuple[str, str]  # device and precision: other ones would give other digits
+    kind: tuple[str, ...]  # device, precision, versions: other ones would give other digits
 
 
 @dataclass
@@ -55,12 +62,13 @@ class _Ahead:
     base: Encoder
     prepared: Prepared
     asked: Asked
+    needs: dict[str, int]  # what one unit takes, in Ray's words
     remote: Callable[..., Any]  # submits a task; gives a reference to what will be its answer
     put: Callable[[Any], Any]  # lays a value into the cluster's object store
     arrivals: dict[Any, Callable[[bytes], None]] = field(default_factory=dict)
     arms: dict[tuple[int, int], list[Any]] = field(default_factory=dict)  # by seed and size
     baselines: list[Any] = field(default_factory=list)
-    states: list[Path] = field(default_factory=list)  # files, until all encoders are there
+    states: dict[int, list[Path]] = field(default_factory=dict)  # by seed, until it has its arms
 
     def expect(self, reference: Any, arrive: Callable[[bytes], None]) -> Any:
         """Note what is to be done with an answer."""
@@ -88,8 +96,6 @@ def tuner(base: Encoder, prepared: Prepared, asked: Asked) -> Iterator[study.Tun
         ahead = _submit(ray, base, prepared, asked)
         with cli.bar("units on the cluster", len(ahead.arrivals), "unit") as bar:
             yield functools.partial(_tuned, ray, ahead, bar)
-        for state in ahead.states:
-            state.unlink(missing_ok=True)
     finally:
         ray.shutdown()
 
@@ -116,10 +122,10 @@ def _connect() -> Any:
             log_to_driver=False,
             logging_level="error",
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise cli.InputError(
-            f"RAY_ADDRESS={address} ({str(error).splitlines()[0]})",
-            "the address of a Ray cluster that runs, as `ray start --head` prints it",
+            f"RAY_ADDRESS={address} ({' '.join(str(error).split())[:ERROR_CHARACTERS]})",
+            "the address of a Ray cluster that runs and that this machine has joined",
             "start the cluster; set RAY_AUTH_MODE=token, with its token here, if it asks for one; "
             "or leave RAY_ADDRESS out to start a cluster on this machine",
         ) from None
@@ -129,14 +135,16 @@ def _connect() -> Any:
 
 def _submit(ray: Any, base: Encoder, prepared: Prepared, asked: Asked) -> _Ahead:
     """Ask the cluster for all units that the cache lacks."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = any(each.get("GPU") for each in alive)
-    room = max(each.get("CPU", 0) // (each.get("GPU") or 1) for each in alive)
-    threads = max(1, min(torch.get_num_threads(), int(room)))
+    gpus = int(encoder.device().type == "cuda")
+    cores = [
+        node["Resources"].get("CPU", 0) // (node["Resources"]["GPU"] if gpus else 1)
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("GPU", 0) >= gpus
+    ]
+    threads = max(1, min(torch.get_num_threads(), int(max(cores, default=1))))
     job = ray.put(
         Job(
             base=_packed(base.folder),
-            digest=base.digest,
             name=base.name,
             prepared=prepared,
             asked=asked,
@@ -145,12 +153,13 @@ def _submit(ray: Any, base: Encoder, prepared: Prepared, asked: Asked) -> _Ahead
             kind=_kind(),
         )
     )
-    options = {"num_cpus": threads, "num_gpus": int(gpus)}
+    needs = {"CPU": threads, "GPU": gpus}
+    _refuse_small(ray, needs)
 
     def remote(task: Callable[..., Any], *arguments: Any) -> Any:
-        return ray.remote(**options)(task).remote(job, *arguments)
+        return ray.remote(num_cpus=threads, num_gpus=gpus)(task).remote(job, *arguments)
 
-    ahead = _Ahead(base, prepared, asked, remote, ray.put)
+    ahead = _Ahead(base, prepared, asked, needs, remote, ray.put)
     laid_out = functools.cache(lambda: _shards(ahead))  # only where an embedding lacks
     of_factory: list[Any] = []
     for seed in asked.seeds:
@@ -162,10 +171,25 @@ def _submit(ray: Any, base: Encoder, prepared: Prepared, asked: Asked) -> _Ahead
     return ahead
 
 
+def _refuse_small(ray: Any, needs: dict[str, int]) -> None:
+    """Refuse a cluster none of whose machines has room for one unit: Ray would wait for ever.
+
+    Raises:
+        InputError: the machine that had the room is gone, or none ever had it.
+    """
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(all(each.get(name, 0) >= n for name, n in needs.items()) for each in alive):
+        raise cli.InputError(
+            f"a cluster without a machine of {needs['CPU']} cores and {needs['GPU']} GPUs",
+            "one at least, as where the study was started",
+            "add one, or start the study with a smaller OMP_NUM_THREADS; what is finished is kept",
+        )
+
+
 def _shards(ahead: _Ahead) -> list[Any]:
     """Share the batches of all texts out, each share in the object store."""
     laid_out = encoder.lay_out(ahead.base, ahead.prepared.corpus.texts)
-    count = math.ceil(sum(map(len, laid_out)) / SHARD_TEXTS)
+    count = min(len(laid_out), math.ceil(sum(map(len, laid_out)) / SHARD_TEXTS))
     return [ahead.put(laid_out[number::count]) for number in range(count)]  # long texts to each
 
 
@@ -210,15 +234,16 @@ def _submit_pass(ahead: _Ahead, one: Pass) -> dict[int, Any]:
     states: dict[int, list[Any]] = {}
     before: list[Any] = []
     files = {size: checkpoint.with_stem(f"{checkpoint.stem}-{size}") for size in one.sizes}
-    ahead.states += files.values()
-    for size in missing if len(one.sizes) > 1 else ():
-        at = files[size]
-        if at.exists():
-            before = [ahead.put(at.read_bytes())]
-        else:
-            asked_for = ahead.remote(_trunk, texts, size, *before)
-            before = [ahead.expect(asked_for, functools.partial(units.write, at))]
-        states[size] = before
+    ahead.states.setdefault(one.recipe.seed, []).extend(files.values())
+    for size, at in files.items() if missing and len(one.sizes) > 1 else ():
+        if at.exists():  # also that of a size whose encoder is here: the next piece starts there
+            before = [at]
+        if size in missing:
+            before = [ahead.put(b.read_bytes()) if isinstance(b, Path) else b for b in before]
+            if not at.exists():
+                asked_for = ahead.remote(_trunk, texts, size, *before)
+                before = [ahead.expect(asked_for, functools.partial(units.write, at))]
+            states[size] = before
     sources = {}
     for size in one.sizes:
         if size in missing:
@@ -257,13 +282,19 @@ def _tuned(ray: Any, ahead: _Ahead, bar: Any, seed: int) -> Iterator[study.Tuned
     passes = study.passes(ahead.base, ahead.prepared, ahead.asked, seed)
     folders = {size: at for one in passes for size, at in study.places(ahead.base, one)[1].items()}
     for size in ahead.asked.sizes:
-        waiting = list(ahead.arms.get((seed, size), ()))
+        waiting = list(ahead.arms.pop((seed, size), ()))  # their room in the cluster is then free
         if (seed, size) == (ahead.asked.seeds[-1], ahead.asked.sizes[-1]):
             waiting += ahead.baselines
         while any(each in ahead.arrivals for each in waiting):
-            (done,), _ = ray.wait(list(ahead.arrivals), num_returns=1)
-            ahead.arrivals.pop(done)(_answer(ray, done))
-            bar.update(1)
+            done, _ = ray.wait(list(ahead.arrivals), num_returns=1, timeout=PATIENCE_SECONDS)
+            for each in done:
+                ahead.arrivals.pop(each)(_answer(ray, each))
+                bar.update(1)
+            if not done:
+                _refuse_small(ray, ahead.needs)
+        if size == ahead.asked.sizes[-1]:
+            for state in ahead.states.get(seed, ()):
+                state.unlink(missing_ok=True)
         yield study.read_tuned(folders[size]) if size else None
 
 
@@ -271,19 +302,24 @@ def _answer(ray: Any, reference: Any) -> bytes:
     """Fetch an answer; what a task has raised is raised here."""
     try:
         answer: bytes = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
     except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)  # of what a task has raised
+        if isinstance(cause, cli.InputError):
+            raise cause from None
+        if cause is not None and not isinstance(cause, ray.exceptions.RayError):
+            raise RuntimeError(f"a unit failed on the cluster:\n{error}") from None
         raise cli.InputError(
-            f"a unit that the cluster gave up ({str(error).splitlines()[0]})",
+            f"a unit that the cluster gave up ({str(cause or error).splitlines()[0]})",
             "machines that live, with memory for the unit",
             "look at the cluster (ray status); the same command goes on from what is finished",
         ) from None
     return answer
 
 
-def _kind() -> tuple[str, str]:
-    return encoder.device().type, str(mlm.precision("auto"))
+def _kind() -> tuple[str, ...]:
+    """Name all of a machine that decides about digits, but its make and its threads."""
+    versions = (f"{name} {metadata.version(name)}" for name in PACKAGES)
+    return encoder.device().type, str(mlm.precision("auto")), *versions
 
 
 def _packed(top: Path, below: str = "") -> bytes:
@@ -327,13 +363,15 @@ def _workplace(job: Job) -> Iterator[tuple[Path, Encoder]]:
     """
     if (found := _kind()) != job.kind:
         raise cli.InputError(
-            f"a machine of the cluster that computes on {' in '.join(found)}",
-            f"{' in '.join(job.kind)}, as where the study was started: the numbers would differ",
+            f"a machine of the cluster with {', '.join(a for a in found if a not in job.kind)}",
+            f"{', '.join(b for b in job.kind if b not in found)}, as where the study was started: "
+            "the numbers would differ",
             "start the study on a machine like those that shall work for it",
         )
     os.environ["OMP_NUM_THREADS"] = str(job.threads)
     torch.set_num_threads(job.threads)
-    received = units.build("received", job.digest, functools.partial(_unpack, job.base))
+    name = hashlib.sha256(job.base).hexdigest()
+    received = units.build("received", name, functools.partial(_unpack, job.base))
     base = _open_once(str(received), job.name)
     before = os.environ.get("BAT_HOME")
     with tempfile.TemporaryDirectory() as top, units.apart(job.begins):

@@ -206,7 +206,8 @@ def tune(base: Encoder, asked: Pass, only: Sequence[int] | None = None) -> Itera
                 units.build("encoders", folders[size].name, fill)
         if mlm.is_main():
             yield read_tuned(folders[size])
-    checkpoint.unlink(missing_ok=True)
+    for state in checkpoint.parent.glob(f"{checkpoint.stem}*"):  # a cluster's pieces of it too
+        state.unlink(missing_ok=True)
 
 
 def places(base: Encoder, asked: Pass) -> tuple[Path, dict[int, Path]]:
@@ -704,8 +705,9 @@ def baseline_folder(
         order=units.digest(prepared.corpus.texts),
         trials=trials,
         seed=seed,
+        device=encoder.device().type,
         precision=str(mlm.precision("auto")),
-        code=units.code(baselines, supervised, search, regressor),
+        code=units.own_code(),  # they draw on most of it
     )
     return units.folder("baselines", unit)
 

@@ -65,6 +65,12 @@ class StudyConfig(cli.DataConfig):
         cli.check_range("margin", self.margin, 0.001, 0.999)
         cli.check_choice("keep", self.keep, ("all", "best", "none"))
         cli.check_choice("executor", self.executor, ("local", "ray"))
+        if self.executor == "ray" and self.stop_when_enough:
+            raise cli.InputError(
+                "stop_when_enough=true with executor=ray",
+                "one of them: a cluster is asked for all sizes at once",
+                "leave one of them out",
+            )
         cli.names("baselines", self.baselines, cli.BASELINES)
         promotion(self.promote)
         recipe_changes(self.recipe)

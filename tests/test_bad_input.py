@@ -210,6 +210,7 @@ PARAMETERS = [
     (scaling_study, {"recipe": "passes=2"}, "schedule=independent"),
     (scaling_study, {"recipe": "layers=2"}, "'layers=2' in recipe"),
     (scaling_study, STOPPING, "without the size 0"),
+    (scaling_study, {"stop_when_enough": "true", "executor": "ray"}, "one of them"),
     (scaling_study, {"promote": "sometimes"}, "promote='sometimes'"),
     (scaling_study, {"promote": "if_better:much"}, "if_better='much'"),
     (scaling_study, {"promote": "if_better:"}, "if_better=''"),

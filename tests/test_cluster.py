@@ -6,6 +6,7 @@ import pickle
 import signal
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,6 +44,66 @@ def test_units_arrive_whole_and_those_that_are_there_stay(tmp_path, monkeypatch)
     assert (here / "x").read_text() == "old"
     assert (units.home() / "rows" / "c.npy").read_text() == "r"
     assert not list(units.home().glob(".arrived-*"))
+
+
+class Node(dict):
+    """What Ray tells of a machine that lives."""
+
+    def __init__(self, **resources):
+        super().__init__(Alive=True, Resources=resources)
+
+
+def test_a_cluster_without_room_for_a_unit_is_refused():
+    from bat import cluster
+
+    ray = SimpleNamespace(nodes=lambda: [Node(CPU=64), Node(CPU=2, GPU=1)])
+    for needs in ({"CPU": 64, "GPU": 0}, {"CPU": 2, "GPU": 1}):
+        cluster._refuse_small(ray, needs)
+    with pytest.raises(cli.InputError, match="without a machine of 4 cores and 1 GPUs"):
+        cluster._refuse_small(ray, {"CPU": 4, "GPU": 1})
+
+
+@pytest.fixture
+def ahead():
+    """What is asked of a cluster is written down; values that are laid down stay what they are."""
+    from bat import cluster
+
+    corpus = SimpleNamespace(texts=[])
+    asked = []
+    made = cluster._Ahead(
+        None, SimpleNamespace(corpus=corpus), None, {}, lambda *a: asked.append(a) or a, lambda v: v
+    )
+    return made, asked
+
+
+@pytest.mark.parametrize("batches", [1, 3, 50])
+def test_every_shard_holds_texts(batches, ahead, monkeypatch):
+    from bat import cluster, encoder
+
+    laid_out = [[(place, None)] * 600 for place in range(batches)]
+    monkeypatch.setattr(encoder, "lay_out", lambda base, texts: laid_out)
+    monkeypatch.setattr(cluster, "SHARD_TEXTS", 100)
+    shards = cluster._shards(ahead[0])
+    assert all(shards)
+    assert sorted(itertools.chain(*shards)) == laid_out
+
+
+def test_a_trunk_goes_on_from_a_piece_whose_encoder_is_done(ahead, monkeypatch, tmp_path):
+    """Of three sizes the first is done with its piece of the trunk: the second goes on there."""
+    from bat import cluster, mlm, study
+
+    folders = {size: tmp_path / str(size) for size in (1, 2, 3)}
+    (folders[1] / "encoder").mkdir(parents=True)
+    (tmp_path / "t-1.pt").write_bytes(b"state")
+    monkeypatch.setattr(study, "places", lambda base, one: (tmp_path / "t.pt", folders))
+    monkeypatch.setattr(cluster, "_packed", lambda top, below="": b"encoder")
+    one = study.Pass((), (1, 2, 3), mlm.Recipe(), ())
+    sources = cluster._submit_pass(ahead[0], one)
+    second = (cluster._trunk, one, 2, b"state")
+    third = (cluster._trunk, one, 3, second)
+    branches = {2: (cluster._branch, one, 2, second), 3: (cluster._branch, one, 3, third)}
+    assert ahead[1] == [second, third, branches[2], branches[3]]
+    assert sources == {1: b"encoder"} | branches
 
 
 @pytest.fixture(scope="module")
