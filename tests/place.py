@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import time
@@ -15,6 +16,8 @@ import pandas as pd
 from bat import outcome
 
 ROOT = Path(__file__).parent.parent
+# Tests started in the background ignore Ctrl-C, and so would the commands that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 READY = "Plan for"  # what a study says when its imports and checks are done
 
 
