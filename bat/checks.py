@@ -262,14 +262,17 @@ class _Runs(NamedTuple):
 
     @property
     def places(self) -> Path:
-        """A file beside that of the runs: the place of each in ``common``, or -1 if unshared."""
+        """A file beside that of the runs: what ``look_up`` says of their places."""
         return self.path.with_suffix(".places")
 
-    def look_up(self, runs: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[Any], ...]:
-        """Give for each run its place in ``common``, its holders, and whether it is shared."""
-        place = np.minimum(np.searchsorted(self.common, runs), len(self.common) - 1)
-        known = self.common[place] == runs
-        return place, np.where(known, self.holders[place], 1), known & self.shared[place]
+    def look_up(
+        self, runs: npt.NDArray[np.uint64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Give for each run its place in ``common``, or -1 if it is not shared, and its holders."""
+        at = np.minimum(np.searchsorted(self.common, runs), len(self.common) - 1)
+        known = self.common[at] == runs
+        place = np.where(known & self.shared[at], at, -1).astype(np.int32)
+        return place, np.where(known, self.holders[at], 1)
 
     def weights(self, holders: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
         """Inverse document frequency, from which a run in few texts weighs more."""
@@ -332,6 +335,8 @@ def _chunks(n: int) -> Iterator[tuple[int, int]]:
 def _prefixes(runs: _Runs) -> _Prefixes:
     """Order the runs of each text by how rare they are, and keep the shared ones up front.
 
+    The places of all runs are written down on the way, for whoever compares texts whole.
+
     Two near texts share a run there: were all that they share in the rest, its weight would stay
     under ``NEAR`` of the text's.
     """
@@ -343,18 +348,18 @@ def _prefixes(runs: _Runs) -> _Prefixes:
             start = runs.start[first : last + 1] - runs.start[first]
             text = np.repeat(np.arange(first, last, dtype=np.int32), np.diff(start))
             here = _read(runs.path, runs.start, first, last)
-            place, holders, shared = runs.look_up(here)
-            np.where(shared, place, -1).astype(np.int32).tofile(file)
+            place, holders = runs.look_up(here)
+            place.tofile(file)
             order = np.lexsort((here, holders, text))  # one order for all texts
-            weights = runs.weights(holders[order])
+            place, weights = place[order], runs.weights(holders[order])
             total[first:last] = np.add.reduceat(weights, start[:-1])
             up_to = np.concatenate([[0.0], np.cumsum(weights)])
             ends = up_to[start[1:]]
             rest = ends[text - first] - up_to[:-1]
-            is_front = rest >= (NEAR - ROUNDING) * total[text]
-            keep, is_tail = shared[order] & is_front, shared[order] & ~is_front
-            tail[first:last] = np.add.reduceat(np.where(is_tail, weights, 0.0), start[:-1])
-            kept.append((text[keep], place[order][keep].astype(np.int32)))
+            shared, is_front = place >= 0, rest >= (NEAR - ROUNDING) * total[text]
+            in_tail = np.where(shared & ~is_front, weights, 0.0)
+            tail[first:last] = np.add.reduceat(in_tail, start[:-1])
+            kept.append((text[shared & is_front], place[shared & is_front]))
     texts, places = (np.concatenate(each) for each in zip(*kept, strict=True))
     return _Prefixes(texts, places, total, tail)
 

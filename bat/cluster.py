@@ -68,7 +68,8 @@ class _Ahead:
     arrivals: dict[Any, Callable[[bytes], None]] = field(default_factory=dict)
     arms: dict[tuple[int, int], list[Any]] = field(default_factory=dict)  # by seed and size
     baselines: list[Any] = field(default_factory=list)
-    states: dict[int, list[Path]] = field(default_factory=dict)  # by seed, until it has its arms
+    folders: dict[tuple[int, int], Path] = field(default_factory=dict)  # of encoders, like the arms
+    trunks: dict[int, list[Path]] = field(default_factory=dict)  # checkpoints by seed
 
     def expect(self, reference: Any, arrive: Callable[[bytes], None]) -> Any:
         """Note what is to be done with an answer."""
@@ -82,14 +83,14 @@ def tuner(base: Encoder, prepared: Prepared, asked: Asked) -> Iterator[study.Tun
 
     All that the cache lacks is asked for at once, and each unit starts when what it needs is there.
     A unit takes as many processor cores as this process would, so that its numbers are the same,
-    and one GPU where the cluster has some.
+    and one GPU if this process has some.
 
     Yields:
         What ``study.run`` takes as ``tuned_by``.
 
     Raises:
-        InputError: Ray is not installed or not to be reached, its machines compute in another way
-            than this one, or the machines of one unit died again and again.
+        InputError: Ray is not installed or not to be reached, its machines have no room for a unit
+            or compute in another way than this one, or those of one unit died again and again.
     """
     ray = _connect()
     try:
@@ -137,11 +138,13 @@ def _submit(ray: Any, base: Encoder, prepared: Prepared, asked: Asked) -> _Ahead
     """Ask the cluster for all units that the cache lacks."""
     gpus = int(encoder.device().type == "cuda")
     cores = [
-        node["Resources"].get("CPU", 0) // (node["Resources"]["GPU"] if gpus else 1)
-        for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("GPU", 0) >= gpus
+        each.get("CPU", 0) // (each["GPU"] if gpus else 1)
+        for each in _machines(ray)
+        if each.get("GPU", 0) >= gpus
     ]
     threads = max(1, min(torch.get_num_threads(), int(max(cores, default=1))))
+    needs = {"CPU": threads, "GPU": gpus}
+    _refuse_small(ray, needs)
     job = ray.put(
         Job(
             base=_packed(base.folder),
@@ -153,8 +156,6 @@ def _submit(ray: Any, base: Encoder, prepared: Prepared, asked: Asked) -> _Ahead
             kind=_kind(),
         )
     )
-    needs = {"CPU": threads, "GPU": gpus}
-    _refuse_small(ray, needs)
 
     def remote(task: Callable[..., Any], *arguments: Any) -> Any:
         return ray.remote(num_cpus=threads, num_gpus=gpus)(task).remote(job, *arguments)
@@ -171,14 +172,18 @@ def _submit(ray: Any, base: Encoder, prepared: Prepared, asked: Asked) -> _Ahead
     return ahead
 
 
+def _machines(ray: Any) -> list[dict[str, float]]:
+    """List what each machine that lives has, in Ray's words."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def _refuse_small(ray: Any, needs: dict[str, int]) -> None:
     """Refuse a cluster none of whose machines has room for one unit: Ray would wait for ever.
 
     Raises:
         InputError: the machine that had the room is gone, or none ever had it.
     """
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(all(each.get(name, 0) >= n for name, n in needs.items()) for each in alive):
+    if not any(all(has.get(name, 0) >= n for name, n in needs.items()) for has in _machines(ray)):
         raise cli.InputError(
             f"a cluster without a machine of {needs['CPU']} cores and {needs['GPU']} GPUs",
             "one at least, as where the study was started",
@@ -210,13 +215,11 @@ def _submit_seed(
         of_factory[:] = parts
         _submit_evaluation(ahead, seed, 0, ahead.base, None, parts)
     for one in study.passes(ahead.base, ahead.prepared, ahead.asked, seed):
-        _, folders = study.places(ahead.base, one)
-        sources = _submit_pass(ahead, one)
-        for size, source in sources.items():
+        for size, source in _submit_pass(ahead, one).items():
             ahead.arms[seed, size] = [source]
-            opened = None
-            if folders[size].exists():
-                opened = encoder.open_encoder(str(study.read_tuned(folders[size]).folder))
+            opened, folder = None, ahead.folders[seed, size]
+            if folder.exists():
+                opened = encoder.open_encoder(str(study.read_tuned(folder).folder))
             parts = _rows_here(ahead, opened)
             parts = parts or [ahead.remote(_embedding, source, share) for share in laid_out()]
             _submit_evaluation(ahead, seed, size, opened, source, parts)
@@ -225,16 +228,19 @@ def _submit_seed(
 def _submit_pass(ahead: _Ahead, one: Pass) -> dict[int, Any]:
     """Ask for the encoders that a pass lacks: its trunk piece by piece, a branch off each piece.
 
+    Where its trunk and its encoders come to lie is noted.
+
     Returns:
         For each size the reference to its encoder, packed.
     """
     checkpoint, folders = study.places(ahead.base, one)
+    ahead.trunks.setdefault(one.recipe.seed, []).append(checkpoint)
+    ahead.folders |= {(one.recipe.seed, size): folder for size, folder in folders.items()}
     missing = [size for size in one.sizes if not folders[size].exists()]
     texts = ahead.put(one)
     states: dict[int, list[Any]] = {}
     before: list[Any] = []
     files = {size: checkpoint.with_stem(f"{checkpoint.stem}-{size}") for size in one.sizes}
-    ahead.states.setdefault(one.recipe.seed, []).extend(files.values())
     for size, at in files.items() if missing and len(one.sizes) > 1 else ():
         if at.exists():  # also that of a size whose encoder is here: the next piece starts there
             before = [at]
@@ -279,8 +285,6 @@ def _submit_evaluation(
 
 def _tuned(ray: Any, ahead: _Ahead, bar: Any, seed: int) -> Iterator[study.TunedFolder | None]:
     """Wait for one size after the other; with the last of all, for the baselines too."""
-    passes = study.passes(ahead.base, ahead.prepared, ahead.asked, seed)
-    folders = {size: at for one in passes for size, at in study.places(ahead.base, one)[1].items()}
     for size in ahead.asked.sizes:
         waiting = list(ahead.arms.pop((seed, size), ()))  # their room in the cluster is then free
         if (seed, size) == (ahead.asked.seeds[-1], ahead.asked.sizes[-1]):
@@ -293,9 +297,9 @@ def _tuned(ray: Any, ahead: _Ahead, bar: Any, seed: int) -> Iterator[study.Tuned
             if not done:
                 _refuse_small(ray, ahead.needs)
         if size == ahead.asked.sizes[-1]:
-            for state in ahead.states.get(seed, ()):
-                state.unlink(missing_ok=True)
-        yield study.read_tuned(folders[size]) if size else None
+            for checkpoint in ahead.trunks.get(seed, ()):
+                study.forget_trunk(checkpoint)
+        yield study.read_tuned(ahead.folders[seed, size]) if size else None
 
 
 def _answer(ray: Any, reference: Any) -> bytes:

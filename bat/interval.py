@@ -72,7 +72,7 @@ class Calibrated:
     def ends(
         self, predictions: npt.ArrayLike, spreads: npt.ArrayLike, coverage: float
     ) -> tuple[Floats, Floats]:
-        """Give what ``bounds`` gives, from n predictions and their ``spreads``."""
+        """Do the rest of ``bounds``: its ends, or its error, from n predictions and ``spreads``."""
         if not 0 < coverage <= self.most_coverage:
             raise ValueError(
                 f"got coverage={coverage}; expected a share above 0 and at most "

@@ -79,12 +79,12 @@ class Pricer:
                 for the coverage.
         """
         encoder.refuse_empty(texts)
-        found = self._read(texts)
+        found = self._find(texts)
         coverage = self.interval.usual_coverage if coverage is None else coverage
         low, high = self.interval.ends(found.price, found.spread, coverage)
         return Priced(found.price, low, high, found.truncated)
 
-    def _read(self, texts: Sequence[str]) -> _Found:
+    def _find(self, texts: Sequence[str]) -> _Found:
         """Price texts with those of all threads that wait right now.
 
         One thread works at a time, since a fast tokenizer keeps the last padding and cutting in
@@ -99,10 +99,10 @@ class Pricer:
                 together = self._gathered(mine)
                 try:
                     self._price(together)
-                except Exception:
+                except Exception:  # of whatever kind: another's texts may be to blame, so try alone
                     if together == [mine]:
                         raise
-                    self._price([mine])  # another's texts may be to blame; they try alone too
+                    self._price([mine])
         assert mine.found is not None
         return mine.found
 

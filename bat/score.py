@@ -74,13 +74,7 @@ def score(
     """
     check_output(output)
     pair = pricer.load(folder)
-    most = pair.interval.most_coverage
-    if coverage is not None and not 0 < coverage <= most:
-        raise InputError(
-            f"coverage={coverage}",
-            f"a share above 0 and at most {most:.4g}, for which this pricer can vouch",
-            "ask for less, or leave it out",
-        )
+    _check_coverage(pair, coverage)
     source = _source_digest(data)
     unit = units.key(
         pricer=[_digest(path) for path in sorted(folder.rglob("*")) if path.is_file()],
@@ -112,6 +106,17 @@ def score(
         for path in paths:
             path.unlink()
     return Scored(rows, without)
+
+
+def _check_coverage(pair: Pricer, coverage: float | None) -> None:
+    """Refuse a coverage for which a pricer cannot vouch."""
+    most = pair.interval.most_coverage
+    if coverage is not None and not 0 < coverage <= most:
+        raise InputError(
+            f"coverage={coverage}",
+            f"a share above 0 and at most {most:.4g}, for which this pricer can vouch",
+            "ask for less, or leave it out",
+        )
 
 
 def count(data: str, *, text_column: str = "text") -> int:

@@ -20,10 +20,9 @@ from bat import pricer
 MAX_TEXTS = 1_000
 MAX_CHARACTERS = 2_000_000  # of all texts: twice what the encoder reads of 1,000
 
-
 # How long a thread may keep the interpreter while others wait. The encoder asks for it between any
 # two of its products, and threads that read requests would each keep it for Python's usual 5 ms:
-# 26 requests/s became 32 (32 clients, two cores), and a lone one took 39 ms instead of 48.
+# 26 requests/s became 28 to 32 (32 clients, two cores), and a lone one took 39 ms instead of 48.
 SWITCH_SECONDS = 2e-4
 
 
@@ -32,9 +31,8 @@ class PricerModel(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         """Open the pair that was logged with this model."""
-        if (
-            "mlflow.pyfunc.scoring_server.app" in sys.modules
-        ):  # else the process is not ours to tune
+        # In any other process how long threads keep the interpreter is not ours to say.
+        if "mlflow.pyfunc.scoring_server.app" in sys.modules:
             sys.setswitchinterval(SWITCH_SECONDS)
         self.pricer = pricer.load(Path(context.artifacts["pricer"]))
 

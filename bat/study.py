@@ -206,7 +206,12 @@ def tune(base: Encoder, asked: Pass, only: Sequence[int] | None = None) -> Itera
                 units.build("encoders", folders[size].name, fill)
         if mlm.is_main():
             yield read_tuned(folders[size])
-    for state in checkpoint.parent.glob(f"{checkpoint.stem}*"):  # a cluster's pieces of it too
+    forget_trunk(checkpoint)
+
+
+def forget_trunk(checkpoint: Path) -> None:
+    """Remove the state of a trunk, with the pieces of it that a cluster has left beside it."""
+    for state in checkpoint.parent.glob(f"{checkpoint.stem}*"):
         state.unlink(missing_ok=True)
 
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 # Tests started in the background ignore Ctrl-C, and so would the commands that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 READY = "Plan for"  # what a study says when its imports and checks are done
+PATIENCE_SECONDS = 600
 
 
 class Place:
@@ -37,10 +38,16 @@ class Place:
     def start(self, command):
         """Start a command, and return when it has begun its work."""
         process = self.open(command)
-        while READY not in self.said():
-            assert process.poll() is None, self.said()
-            time.sleep(0.02)
+        self.wait(process, lambda: READY in self.said())
         return process
+
+    def wait(self, process, until):
+        """Wait until something is true while a command is running."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not until():
+            assert process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.02)
 
     def run(self, command):
         """Run a command to its end; its exit status."""

@@ -5,7 +5,6 @@ import os
 import pickle
 import signal
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +13,6 @@ from bat import cli
 from tests.place import Place
 
 NODE = {"num_cpus": 1, "object_store_memory": 2 * 10**8}
-PATIENCE_SECONDS = 600
 
 
 def test_an_error_of_the_user_crosses_processes():
@@ -126,11 +124,7 @@ def place(cluster, tmp_path, migrated, monkeypatch):
 
 def wait_for(process, place, pattern):
     """Wait until a study's cache holds something."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not list((place.folder / "home").glob(pattern)):
-        assert process.poll() is None, place.said()
-        assert time.monotonic() < until, place.said()
-        time.sleep(0.05)
+    place.wait(process, lambda: list((place.folder / "home").glob(pattern)))
 
 
 def tasks(cluster):

@@ -49,9 +49,7 @@ def test_a_study_that_is_stopped_says_how_to_go_on(asked, command, undisturbed, 
     place = Place(tmp_path / "place", migrated)
     half = (place.used() + used) / 2  # by what it has written: machines are fast and slow by turns
     process = place.start(command)
-    while place.used() < half:
-        assert process.poll() is None, place.said()
-        time.sleep(0.02)
+    place.wait(process, lambda: place.used() >= half)
     process.send_signal(asked)
     assert process.wait() == 130, place.said()
     assert "the same command goes on from there" in place.said()
