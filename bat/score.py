@@ -76,15 +76,7 @@ def score(
     pair = pricer.load(folder)
     _check_coverage(pair, coverage)
     source = _source_digest(data)
-    unit = units.key(
-        pricer=[_digest(path) for path in sorted(folder.rglob("*")) if path.is_file()],
-        data=source,
-        text_column=text_column,
-        coverage=coverage,
-        chunk=CHUNK,
-        device=encoder.device().type,
-        code=units.code(sys.modules[__name__], pricer, encoder, regressor, interval),
-    )
+    unit = _unit(folder, source, text_column, coverage)
     parts = units.home() / "scores" / unit
     paths, rows, without = [], 0, 0
     with units.lock(f"scores-{unit}"):
@@ -106,6 +98,19 @@ def score(
         for path in paths:
             path.unlink()
     return Scored(rows, without)
+
+
+def _unit(folder: Path, source: str, text_column: str, coverage: float | None) -> str:
+    """Name a scoring by all that its prices depend on."""
+    return units.key(
+        pricer=[_digest(path) for path in sorted(folder.rglob("*")) if path.is_file()],
+        data=source,
+        text_column=text_column,
+        coverage=coverage,
+        chunk=CHUNK,
+        device=encoder.device().type,
+        code=units.code(sys.modules[__name__], pricer, encoder, regressor, interval),
+    )
 
 
 def _check_coverage(pair: Pricer, coverage: float | None) -> None:
