@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bat import corpus, encoder, interval, metrics, outcome, pricer, records, units
+from bat import corpus, encoder, interval, metrics, outcome, pricer, records, study, units
 from bat.outcome import Outcome
 from bat.study import Arm, Prepared
 
@@ -46,7 +46,7 @@ def calibrate(arm: Arm, prepared: Prepared) -> tuple[interval.Calibrated, metric
     """
     prices, predictions = prepared.corpus.prices, arm.evaluation.predictions
     train, test, apart = (prepared.rows(part) for part in ("train", "test", "calibration"))
-    embeddings = encoder.embed(encoder.open_encoder(str(arm.folder)), prepared.corpus.texts)
+    embeddings = study.features(arm, prepared)
     calibrated = interval.calibrate(
         embeddings[train],
         prices[train],
@@ -90,6 +90,7 @@ def register(
     tags = {
         "study": study,
         "arm": outcome.arm_name(arm.documents, arm.seed),
+        "encoders": "factory and tuned" if arm.beside else "one",
         "base_model": about.base,
         "corpus": about.corpus,
         "corpus_digest": about.digest,
@@ -103,7 +104,8 @@ def register(
     lines = "\n".join(f"- {name}: {value}" for name, value in tags.items())
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top) / "pricer"
-        pricer.save(arm.folder, arm.evaluation.fitted, calibrated, folder, seen=seen)
+        fitted = arm.evaluation.fitted
+        pricer.save(arm.folder, fitted, calibrated, folder, seen=seen, beside=arm.beside)
         version = tracker.register(
             folder, tags, f"Encoder and regressor chosen by validation.\n\n{lines}"
         )
@@ -165,9 +167,8 @@ def _compared(
         return Verdict(False, f"{told}; promote=always would replace it")
     if len(rows) < MIN_ROWS:
         return too_few(len(rows))
-    predictions = pair.regressor.predict(
-        encoder.embed(pair.encoder, [loaded.texts[row] for row in rows])
-    )
+    texts = [loaded.texts[row] for row in rows]
+    predictions = pair.regressor.predict(encoder.features(pair.encoder, pair.beside, texts))
     before = tracker.compared(units.digest(sorted(digests)))
     return judge(
         loaded.prices[rows],

@@ -209,10 +209,12 @@ def _submit_seed(
         laid_out: gives the shares of the texts.
         of_factory: the factory's embeddings, once a seed has asked for them.
     """
-    if 0 in ahead.asked.sizes:
+    beside = study.beside_tuned(ahead.base, ahead.asked)
+    if 0 in ahead.asked.sizes or beside:
         parts = _rows_here(ahead, ahead.base) or of_factory
         parts = parts or [ahead.remote(_embedding, None, share) for share in laid_out()]
         of_factory[:] = parts
+    if 0 in ahead.asked.sizes:
         _submit_evaluation(ahead, seed, 0, ahead.base, None, parts)
     for one in study.passes(ahead.base, ahead.prepared, ahead.asked, seed):
         for size, source in _submit_pass(ahead, one).items():
@@ -222,7 +224,8 @@ def _submit_seed(
                 opened = encoder.open_encoder(str(study.read_tuned(folder).folder))
             parts = _rows_here(ahead, opened)
             parts = parts or [ahead.remote(_embedding, source, share) for share in laid_out()]
-            _submit_evaluation(ahead, seed, size, opened, source, parts)
+            others = of_factory if beside else []
+            _submit_evaluation(ahead, seed, size, opened, source, parts, others)
 
 
 def _submit_pass(ahead: _Ahead, one: Pass) -> dict[int, Any]:
@@ -271,15 +274,23 @@ def _rows_here(ahead: _Ahead, opened: Encoder | None) -> list[Any]:
 
 
 def _submit_evaluation(
-    ahead: _Ahead, seed: int, size: int, opened: Encoder | None, source: Any, parts: Sequence[Any]
+    ahead: _Ahead,
+    seed: int,
+    size: int,
+    opened: Encoder | None,
+    source: Any,
+    parts: Sequence[Any],
+    others: Sequence[Any] = (),
 ) -> None:
-    """Ask for one arm's regressor, unless this machine has it."""
+    """Ask for one arm's regressor, unless this machine has it; ``others``: the factory's shards."""
     prepared, trials = ahead.prepared, ahead.asked.trials
-    if opened is not None and encoder.is_kept(opened, prepared.corpus.texts):
-        rows = encoder.embed(opened, prepared.corpus.texts)
+    beside = ahead.base if others else None
+    read = [each for each in (opened, beside) if each]
+    if opened is not None and all(encoder.is_kept(e, prepared.corpus.texts) for e in read):
+        rows = encoder.features(opened, beside, prepared.corpus.texts)
         if study.evaluation_folder(rows, prepared, trials=trials, seed=seed).exists():
             return
-    asked_for = ahead.remote(_evaluation, source, seed, *parts)
+    asked_for = ahead.remote(_evaluation, source, seed, len(others), *others, *parts)
     ahead.arms.setdefault((seed, size), []).append(ahead.expect(asked_for, _arrive))
 
 
@@ -434,19 +445,29 @@ def _embedding(job: Job, source: bytes | None, share: list[list[tuple[int, encod
         return places, rows, time.monotonic() - began
 
 
-def _evaluation(job: Job, source: bytes | None, seed: int, *parts: Shard) -> bytes:
-    """Task: put the shards of an embedding together, and find the regressor for it."""
+def _evaluation(job: Job, source: bytes | None, seed: int, n_others: int, *parts: Shard) -> bytes:
+    """Task: put the shards of an embedding together, and find the regressor for it.
+
+    The first ``n_others`` shards are the factory's, whose embedding then stands beside.
+    """
     with _workplace(job) as (home, base):
         opened, texts = _opened(home, base, source), job.prepared.corpus.texts
-        places = np.concatenate([places for places, _, _ in parts])
-        rows = np.empty((len(places), opened.dimension), np.float32)
-        rows[places] = np.concatenate([rows for _, rows, _ in parts])
-        encoder.keep(opened, texts, rows, sum(seconds for _, _, seconds in parts))
-        features = study.embed(opened, job.prepared, "")
-        study.evaluate(features, job.prepared, trials=job.asked.trials, seed=seed, what="")
+        _keep(opened, texts, parts[n_others:])
+        if n_others:
+            _keep(base, texts, parts[:n_others])
+        rows = encoder.features(opened, base if n_others else None, texts)
+        study.evaluate(rows, job.prepared, trials=job.asked.trials, seed=seed, what="")
         shutil.rmtree(home / "encoders", ignore_errors=True)  # the driver has it already
         shutil.rmtree(home / "locks", ignore_errors=True)
         return _packed(home)
+
+
+def _keep(opened: Encoder, texts: Sequence[str], parts: Sequence[Shard]) -> None:
+    """Put the shards of one embedding where ``encoder.embed`` looks for it."""
+    places = np.concatenate([places for places, _, _ in parts])
+    rows = np.empty((len(places), opened.dimension), np.float32)
+    rows[places] = np.concatenate([rows for _, rows, _ in parts])
+    encoder.keep(opened, texts, rows, sum(seconds for _, _, seconds in parts))
 
 
 def _baseline(job: Job, name: str) -> bytes:

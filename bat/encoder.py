@@ -349,17 +349,36 @@ def encode(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
     return read(encoder, texts)[0]
 
 
-def read(encoder: Encoder, texts: Sequence[str]) -> tuple[Embeddings, npt.NDArray[np.bool_]]:
+def features(encoder: Encoder, beside: Encoder | None, texts: Sequence[str]) -> Embeddings:
+    """Embed by ``embed``, with the rows of another encoder before those of the first, if given.
+
+    Returns:
+        float32, shape (n, dimensions of both).
+    """
+    rows = embed(encoder, texts)
+    return rows if beside is None else np.hstack([embed(beside, texts), rows])
+
+
+def read(
+    encoder: Encoder, texts: Sequence[str], beside: Encoder | None = None
+) -> tuple[Embeddings, npt.NDArray[np.bool_]]:
     """Embed like ``encode``, and tell of each text whether it is longer than the encoder reads.
+
+    Args:
+        encoder: the encoder.
+        texts: n strings, none empty.
+        beside: another with the same tokenizer, whose rows go before, as in ``features``.
 
     Raises:
         ValueError: a text is empty (its index is named).
     """
     refuse_empty(texts)
-    rows = np.empty((len(texts), encoder.dimension), np.float32)
+    both = (encoder,) if beside is None else (beside, encoder)
+    rows = np.empty((len(texts), sum(each.dimension for each in both)), np.float32)
     ids = tokenise(encoder, list(texts))
     for batch in batches([len(row) for row in ids]):
-        rows[batch] = _forward(encoder, [ids[index] for index in batch])
+        taken = [ids[index] for index in batch]
+        rows[batch] = np.hstack([_forward(each, taken) for each in both])
     cut = np.array([len(row) >= encoder.max_tokens for row in ids], bool)  # or as long as may be
     full = np.flatnonzero(cut)
     cut[full] = token_counts(encoder, [texts[int(index)] for index in full]) > encoder.max_tokens

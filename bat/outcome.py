@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bat import auctions, baselines, checks, metrics, records, scaling
+from bat import auctions, baselines, checks, cli, metrics, records, scaling
 from bat.cli import InputError
 
 ABOUT_FILE, STOP_FILE, PREDICTIONS_FILE = "study.json", "stop.json", "test_predictions.csv"
@@ -38,6 +38,7 @@ class About:
     seeds: Sequence[int]
     baselines: Sequence[str]
     margin: float  # share of the gain that one may forgo and still call it enough
+    features: str = cli.FEATURES[0]  # studies of older versions do not say: there was no other
 
 
 @dataclass(frozen=True, eq=False)

@@ -141,11 +141,12 @@ def _protocol(outcome: Outcome) -> str:
         if about.finetune_on == "train"
         else ("all texts, those of test rows included (transductive)")
     )
+    beside = ", read beside the factory's" if about.features == "factory+tuned" else ""
     return (
         f"{sum(about.parts.values()):,} rows: {parts}; {about.parts[corpus.ASIDE]:,} set "
-        f"aside. Encoder {about.base}, tuned on {texts}. The regressor's settings were searched "
-        "by cross-validation inside the training part, alike for every arm; validation chose the "
-        f"arm; the test part was read for this report. Corpus digest {about.digest}."
+        f"aside. Encoder {about.base}, tuned on {texts}{beside}. The regressor's settings were "
+        "searched by cross-validation inside the training part, alike for every arm; validation "
+        f"chose the arm; the test part was read for this report. Corpus digest {about.digest}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The pair that is served: an encoder and a regressor in one folder, texts in, prices out."""
+"""The pair that is served: encoder and regressor in one folder, texts in, prices out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bat import encoder, interval, regressor
+from bat.encoder import Encoder
 
 ENCODER_FOLDER, REGRESSOR_FOLDER, INTERVAL_FOLDER = "encoder", "regressor", "interval"
+BESIDE_FOLDER = "factory"  # only where the regressor reads two embeddings
 SEEN_FILE = "pair_rows_seen.json"  # of the encoder alone it is another file, inside its folder
 
 MOST_TOGETHER = 64  # texts: a second or two of two cores, which a lone request may have to wait
@@ -61,9 +63,10 @@ class _Waiting:
 class Pricer:
     """Predicts prices of texts; threads may share it."""
 
-    encoder: encoder.Encoder
+    encoder: Encoder
     regressor: regressor.Regressor
     interval: interval.Calibrated
+    beside: Encoder | None = None  # the factory encoder, where its embedding is read too
     waiting: _Waiting = field(default_factory=_Waiting, repr=False, compare=False)
 
     def predict(self, texts: Sequence[str], coverage: float | None = None) -> Priced:
@@ -119,7 +122,8 @@ class Pricer:
 
     def _price(self, together: Sequence[_Request]) -> None:
         """Price the texts of requests, and hand each its own."""
-        rows, truncated = encoder.read(self.encoder, [t for each in together for t in each.texts])
+        texts = [text for each in together for text in each.texts]
+        rows, truncated = encoder.read(self.encoder, texts, self.beside)
         prices, spreads = self.regressor.predict(rows), self.interval.spreads(rows)
         end = 0
         for request in together:
@@ -134,6 +138,7 @@ def save(
     folder: Path,
     *,
     seen: Iterable[str],
+    beside: Path | None = None,
 ) -> None:
     """Write a pair with its interval into one empty folder.
 
@@ -143,8 +148,11 @@ def save(
         calibrated: the interval.
         folder: where to.
         seen: digests of the texts that the pair has seen in any way.
+        beside: of the factory encoder, where the regressor reads its embedding too.
     """
     shutil.copytree(encoder_folder, folder / ENCODER_FOLDER)
+    if beside:
+        shutil.copytree(beside, folder / BESIDE_FOLDER)
     regressor.save(fitted, folder / REGRESSOR_FOLDER)
     interval.save(calibrated, folder / INTERVAL_FOLDER)
     (folder / SEEN_FILE).write_text(json.dumps(sorted(set(seen))))
@@ -162,8 +170,10 @@ def load(folder: Path) -> Pricer:
         InputError: the folder holds no encoder.
         ValueError: the folder holds no regressor, or no interval.
     """
+    beside = folder / BESIDE_FOLDER
     return Pricer(
         encoder.open_encoder(str(folder / ENCODER_FOLDER)),
         regressor.load(folder / REGRESSOR_FOLDER),
         interval.load(folder / INTERVAL_FOLDER),
+        encoder.open_encoder(str(beside)) if beside.is_dir() else None,
     )

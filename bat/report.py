@@ -257,6 +257,11 @@ def _doubts(outcome: Outcome) -> list[str]:
             f"{seeds} seed{'s' if seeds > 1 else ''}: the intervals hold for this draw of masks "
             "and order; small differences need more seeds to be established."
         )
+    if outcome.about.features == "factory+tuned":
+        said.append(
+            "Each tuned encoder is read beside the factory's: two encoders run for a price, and "
+            "part of a gain may be owed to the additional columns."
+        )
     if outcome.about.finetune_on == "all":
         said.append(
             "Transductive: the encoder was tuned on the texts of the test rows too, so new texts "

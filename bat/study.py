@@ -57,6 +57,7 @@ class Asked:
     recipe: mlm.Recipe  # of the tuning; its seed is replaced
     schedule: str  # one_pass or independent
     finetune_on: str  # train or all
+    features: str  # of ``cli.FEATURES``: what the regressor of a tuned arm reads
     baselines: Sequence[str]  # names of ``baselines.LABELS``
     margin: float  # share of the gain that one may forgo
     stop_when_enough: bool  # leave out sizes that, by validation, cannot change the answer
@@ -113,6 +114,7 @@ class Arm:
     documents: int
     seed: int
     folder: Path
+    beside: Path | None  # of the factory encoder, where its embedding is read too
     story: Mapping[str, Any]  # of the tuning; empty for the factory encoder
     evaluation: Evaluation
     seconds: Mapping[str, float]
@@ -442,7 +444,7 @@ def _arms(
     to_keep = kept(base, asked)
     for seed in asked.seeds:
         for documents, folder in zip(visited, tuned_by(seed), strict=False):
-            arm = _arm(base, prepared, documents, seed, asked.trials, folder)
+            arm = _arm(base, prepared, documents, seed, asked, folder)
             arms.append(arm)
             _log_arm(arm, prepared, asked.finetune_on, (documents, seed) in to_keep, tracker)
             is_first = seed == asked.seeds[0]
@@ -499,6 +501,7 @@ def _about(base: Encoder, prepared: Prepared, asked: Asked) -> outcome.About:
         seeds=list(asked.seeds),
         baselines=list(asked.baselines),
         margin=asked.margin,
+        features=asked.features,
     )
 
 
@@ -560,7 +563,7 @@ def _arm(
     prepared: Prepared,
     documents: int,
     seed: int,
-    trials: int,
+    asked: Asked,
     tuned: TunedFolder | None,
 ) -> Arm:
     """Embed and evaluate one encoder."""
@@ -568,7 +571,11 @@ def _arm(
     opened = encoder.open_encoder(str(tuned.folder)) if tuned else base
     embeddings = embed(opened, prepared, what)
     embedded = encoder.embedding_seconds(opened, prepared.corpus.texts)
-    evaluation = evaluate(embeddings, prepared, trials=trials, seed=seed, what=what)
+    beside = beside_tuned(base, asked) if tuned else None
+    if beside and not encoder.is_kept(beside, prepared.corpus.texts):
+        embed(beside, prepared, "factory")
+    rows = encoder.features(opened, beside, prepared.corpus.texts)
+    evaluation = evaluate(rows, prepared, trials=asked.trials, seed=seed, what=what)
     facts: dict[str, float] = diagnose(embeddings)
     seconds = {"embedding": embedded, "search": evaluation.found["seconds"], "tuning": 0.0}
     if tuned:
@@ -582,8 +589,26 @@ def _arm(
         if story["held_out"]:
             facts["mlm_loss_held_out"] = story["held_out"][-1][1]
     return Arm(
-        documents, seed, opened.folder, tuned.story if tuned else {}, evaluation, seconds, facts
+        documents,
+        seed,
+        opened.folder,
+        beside.folder if beside else None,
+        tuned.story if tuned else {},
+        evaluation,
+        seconds,
+        facts,
     )
+
+
+def beside_tuned(base: Encoder, asked: Asked) -> Encoder | None:
+    """Hand out the encoder whose embedding stands beside those of the tuned ones, if any does."""
+    return base if asked.features == "factory+tuned" else None
+
+
+def features(arm: Arm, prepared: Prepared) -> npt.NDArray[np.float32]:
+    """Lay out what an arm's regressor reads, a row for each of the corpus's."""
+    beside = encoder.open_encoder(str(arm.beside)) if arm.beside else None
+    return encoder.features(encoder.open_encoder(str(arm.folder)), beside, prepared.corpus.texts)
 
 
 def _log_arm(

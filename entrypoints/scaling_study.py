@@ -29,7 +29,8 @@ class StudyConfig(cli.DataConfig):
         "plain, or changes to it with commas between: learning_rate=1e-4, mask_share=0.2, "
         "whole_words=false, schedule=one_pass (one trunk for all sizes; or independent), passes=1 "
         "(above 1 needs schedule=independent), finetune_on=train (or all, test texts included: "
-        "transductive)",
+        "transductive), features=tuned (or factory+tuned: the regressor reads both embeddings, and "
+        "a served price takes two encoders)",
     )
     baselines: str = option(
         ",".join(cli.DEFAULT_BASELINES),
@@ -76,23 +77,31 @@ class StudyConfig(cli.DataConfig):
         recipe_changes(self.recipe)
 
 
-def recipe_changes(recipe: str) -> tuple[dict[str, Any], str, str]:
-    """Read the changes that a user makes to the plain recipe.
+@dataclass(frozen=True)
+class Changes:
+    """What a user changes of the plain recipe."""
 
-    Returns:
-        Fields of ``mlm.Recipe``; the schedule: ``one_pass`` or ``independent``; and the rows to
-        tune on: ``train`` or ``all``.
+    tuning: dict[str, Any]  # fields of ``mlm.Recipe``
+    schedule: str  # one_pass or independent
+    finetune_on: str  # train or all
+    features: str  # of ``cli.FEATURES``
+
+
+def recipe_changes(recipe: str) -> Changes:
+    """Read the changes that a user makes to the plain recipe.
 
     Raises:
         InputError: a name is unknown, or its value cannot be meant.
     """
     kinds = {"learning_rate": float, "mask_share": float, "whole_words": bool, "passes": int}
-    kinds |= {"schedule": str, "finetune_on": str}
+    kinds |= {"schedule": str, "finetune_on": str, "features": str}
     changes = cli.settings("recipe", recipe, kinds) if recipe != "plain" else {}
     schedule = changes.pop("schedule", "one_pass")
     cli.check_choice("schedule", schedule, ("one_pass", "independent"))
     finetune_on = changes.pop("finetune_on", "train")
     cli.check_choice("finetune_on", finetune_on, ("train", "all"))
+    features = changes.pop("features", cli.FEATURES[0])
+    cli.check_choice("features", features, cli.FEATURES)
     cli.check_range("learning_rate", changes.get("learning_rate", 1e-4), 1e-8, 1.0)
     cli.check_range("mask_share", changes.get("mask_share", 0.2), 0.01, 0.9)
     passes = changes.get("passes", 1)
@@ -103,7 +112,7 @@ def recipe_changes(recipe: str) -> tuple[dict[str, Any], str, str]:
             "one pass, or schedule=independent",
             f"write recipe=passes={passes},schedule=independent: each size is then tuned by itself",
         )
-    return changes, schedule, finetune_on
+    return Changes(changes, schedule, finetune_on, features)
 
 
 def promotion(promote: str) -> tuple[str, float]:
@@ -147,16 +156,17 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
     loaded = study.load(config)
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
     prepared = study.prepare(loaded, base)
-    changes, schedule, finetune_on = recipe_changes(config.recipe)
+    changes = recipe_changes(config.recipe)
     seeds = cli.whole_numbers("seeds", config.seeds)
-    texts = study.tuning_texts(prepared, seed=seeds[0], finetune_on=finetune_on)
+    texts = study.tuning_texts(prepared, seed=seeds[0], finetune_on=changes.finetune_on)
     asked = study.Asked(
         sizes=corpus.parse_sizes(config.sizes, len(texts)),
         seeds=seeds,
         trials=config.trials,
-        recipe=mlm.Recipe(**changes),
-        schedule=schedule,
-        finetune_on=finetune_on,
+        recipe=mlm.Recipe(**changes.tuning),
+        schedule=changes.schedule,
+        finetune_on=changes.finetune_on,
+        features=changes.features,
         baselines=cli.names("baselines", config.baselines, cli.BASELINES),
         margin=config.margin,
         stop_when_enough=config.stop_when_enough,

@@ -195,6 +195,7 @@ PARAMETERS = [
     (scaling_study, {"data": "auctions:200"}, "at least 256 documents"),
     (scaling_study, {"recipe": "schedule=both"}, "schedule='both'"),
     (scaling_study, {"recipe": "finetune_on=none"}, "finetune_on='none'"),
+    (scaling_study, {"recipe": "features=factory"}, "features='factory'"),
     (scaling_study, {"keep": "some"}, "keep='some'"),
     (scaling_study, {"baselines": "tfidf,word2vec"}, "'word2vec' in baselines"),
     (scaling_study, {"baselines": ""}, "'' in baselines"),

@@ -189,7 +189,7 @@ def test_a_driver_that_is_killed_goes_on_from_what_has_arrived(place, command, u
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_what_has_been_done_here_is_not_done_there(cluster, place, command, tmp_path, migrated):
-    more = [*command, "--seeds=0,1", "--recipe=schedule=independent"]
+    more = [*command, "--seeds=0,1", "--recipe=schedule=independent,features=factory+tuned"]
     assert place.run(more) == 0, place.said()
     before = len(tasks(cluster))
     assert place.run([*more, "--executor=ray"]) == 0, place.said()

@@ -405,6 +405,30 @@ def test_several_seeds_and_independent_tunings(store, tiny_folder, sales, lines)
     assert "2 seeds: the intervals hold" in lines[-1]
 
 
+def test_a_tuned_encoder_is_read_beside_the_factory_one(store, tiny_folder, sales, lines):
+    toy_study(tiny_folder, sales, sizes="256", baselines="none", recipe="features=factory+tuned")
+    assert "two encoders run for a price" in lines[-1]
+    folder = tracking.pricer_folder("models:/bat-pricer@champion")
+    pair, base = pricer.load(folder), encoder.open_encoder(str(tiny_folder))
+    assert pair.beside.digest == base.digest != pair.encoder.digest
+    assert pair.regressor.dim == base.dimension + pair.encoder.dimension
+
+    # what is served are the study's own predictions, of both embeddings in the same order
+    (run,) = (run for run in store.search_runs(["0"]) if "seed" in run.data.params)
+    logged = pd.read_csv(store.download_artifacts(run.info.run_id, "test_predictions.csv"))
+    prepared = study.prepare(corpus.load(str(sales)), base)
+    texts = [prepared.corpus.texts[row] for row in prepared.rows("test")]
+    np.testing.assert_allclose(pair.predict(texts).price, logged["predicted"], rtol=1e-4)
+    rows = np.hstack([encoder.encode(base, texts), encoder.encode(pair.encoder, texts)])
+    np.testing.assert_allclose(pair.regressor.predict(rows), logged["predicted"], rtol=1e-4)
+
+    # the next pair is compared with it
+    toy_study(tiny_folder, sales, sizes="0", baselines="none")
+    assert "the champion's is" in lines[-1] or "100 needed" in lines[-1]
+    version = store.get_model_version("bat-pricer", "1")
+    assert version.tags["encoders"] == "factory and tuned"
+
+
 def test_a_study_stops_when_larger_sizes_cannot_matter(
     store, tiny_folder, sales, lines, monkeypatch
 ):

@@ -84,6 +84,9 @@ def test_doubts_are_said():
     assert "2 seeds: the intervals" in report.answer(outcome({0: 0.1, 500: 0.2}, seeds=2))
     assert "Transductive" in report.answer(outcome({0: 0.1, 500: 0.2}, finetune_on="all"))
     assert "Transductive" not in report.answer(outcome({0: 0.1, 500: 0.2}))
+    both = report.answer(outcome({0: 0.1, 500: 0.2}, features="factory+tuned"))
+    assert "two encoders run for a price" in both
+    assert "two encoders" not in report.answer(outcome({0: 0.1, 500: 0.2}))
 
 
 def test_results_hold_every_number_with_its_ends():
