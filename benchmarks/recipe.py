@@ -6,9 +6,10 @@ BAT_CORPORA=folder python -m benchmarks.recipe --confirm plain/tuned,NAME/FEATUR
 Each recipe tunes the default encoder on a corpus; its features are then judged by one fixed
 regressor of trees and one ridge regression against those of the factory encoder.
 Rows of the validation and calibration parts choose, whose texts no tuning has seen. ``--confirm``
-tunes the named pairs of recipe and features at full size, with the controls, and reports the test
-part. All steps are kept under ``BAT_HOME``: a killed run goes on, and two runs with other
-``--corpora`` share the work. Each pair is a run in MLflow.
+tunes the named pairs of recipe and features at full size, beside the same features of an encoder
+tuned on another corpus (what more columns alone are worth), and reports the test part. All steps
+are kept under ``BAT_HOME``: a killed run goes on, and two runs with other ``--corpora`` share the
+work. Each pair is a run in MLflow.
 """
 
 from __future__ import annotations
@@ -363,7 +364,7 @@ def screen(
                 for kind in FEATURES:
                     told = compared(opened, each, weights, kind, kind_of="chosen_by")
                     gains.setdefault((name, kind), []).append(told["trees"]["r2_log"].value)
-                    tell(tracker, f"{name}/{kind}", where, rung, 0, told)
+                    tell(tracker, f"{name}/{kind}, minus factory", where, rung, [0], told)
         mean = {pair: float(np.mean(values)) for pair, values in gains.items()}
         best = {name: max(mean[name, kind] for kind in FEATURES) for name in alive}
         alive = sorted(alive, key=lambda name: -best[name])[: max(2, math.ceil(len(alive) / 2))]
@@ -393,18 +394,19 @@ def tell(
     name: str,
     where: str,
     rung: int,
-    seed: int,
+    seeds: Sequence[int],
     told: Mapping[str, Mapping[str, metrics.Interval]],
 ) -> None:
     """Print one comparison, and log it as a child run."""
+    numbers = ",".join(map(str, seeds))
     for model, gains in told.items():
         line = ", ".join(
             f"{key} {gains[key].value:+.4g} [{gains[key].low:+.4g}, {gains[key].high:+.4g}]"
             for key in ("r2_log", "mae")
         )
-        print(f"{where}, {name}, seed {seed}, {model}, minus factory: {line}", flush=True)
+        print(f"{where}, {name}, seeds {numbers}, {model}: {line}", flush=True)
     with tracker.child(f"{where}: {name}") as child:
-        child.log(records.Params({"recipe": name, "corpus": where, "rung": rung, "seed": seed}))
+        child.log(records.Params({"recipe": name, "corpus": where, "rung": rung, "seeds": numbers}))
         for model, gains in told.items():
             flat = metrics.flat(gains)
             child.log(records.Metrics({f"{model}_{key}": value for key, value in flat.items()}))
@@ -426,20 +428,35 @@ def confirm(
             elsewhere = loaded[names[place - 1]]
             prices = _test_prices(each)
             factory = judge(features(opened, None, "tuned", each), each).reported
-            for label, source in (("own", each), (f"tuned on {names[place - 1]}", elsewhere)):
-                found = [
-                    judge(
-                        features(opened, tuned(opened, source, FIELD[name], seed), kind, each), each
-                    ).reported
-                    for seed in seeds
-                ]
+            own, control = (
+                _by_seeds(opened, source, FIELD[name], seeds, kind, each)
+                for source in (each, elsewhere)
+            )
+            for label, ours, theirs in (
+                ("own minus factory", own, factory),
+                (f"control, tuned on {names[place - 1]}, minus factory", control, factory),
+                ("own minus control", own, control),
+            ):
                 told = {
-                    model: metrics.paired(
-                        prices, np.stack([one[model] for one in found]), factory[model]
-                    )
-                    for model in factory
+                    model: metrics.paired(prices, ours[model], theirs[model]) for model in factory
                 }
-                tell(tracker, f"{name}/{kind} ({label})", where, -1, len(seeds), told)
+                tell(tracker, f"{name}/{kind}, {label}", where, -1, seeds, told)
+
+
+def _by_seeds(
+    opened: Encoder,
+    source: Corpus,
+    variation: Variation,
+    seeds: Sequence[int],
+    kind: str,
+    loaded: Corpus,
+) -> dict[str, np.ndarray]:
+    """Predict test rows (seeds, t) from encoders tuned on a source, by each regressor."""
+    found = [
+        judge(features(opened, tuned(opened, source, variation, seed), kind, loaded), loaded)
+        for seed in seeds
+    ]
+    return {model: np.stack([one.reported[model] for one in found]) for model in found[0].reported}
 
 
 def main() -> None:
