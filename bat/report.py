@@ -259,8 +259,8 @@ def _doubts(outcome: Outcome) -> list[str]:
         )
     if outcome.about.features == "factory+tuned":
         said.append(
-            "Each tuned encoder is read beside the factory's: two encoders run for a price, and "
-            "part of a gain may be owed to the additional columns."
+            "Each tuned encoder is read beside the factory's: two encoders run for a price, and a "
+            "gain may be owed to the additional columns alone, as on two corpora of docs/LOG.md."
         )
     if outcome.about.finetune_on == "all":
         said.append(
