@@ -243,7 +243,7 @@ def test_a_refusal_does_not_repeat_the_request(answer):
 
 
 def test_a_failure_inside_tells_the_log_and_not_the_client(answer, monkeypatch, capsys):
-    def broken(opened, texts):
+    def broken(opened, texts, beside):
         raise RuntimeError("/inner/path")
 
     monkeypatch.setattr(encoder, "read", broken)
@@ -265,11 +265,11 @@ def test_requests_that_wait_are_encoded_together(pair, texts, monkeypatch):
     wanted = made.predict(texts[:12]).price
     sizes, begun, go_on = [], Event(), Event()
 
-    def slow(opened, together, real=encoder.read):
+    def slow(opened, together, beside, real=encoder.read):
         sizes.append(len(together))
         begun.set()
         assert go_on.wait(30)
-        return real(opened, together)
+        return real(opened, together, beside)
 
     monkeypatch.setattr(encoder, "read", slow)
     found = {}
@@ -300,10 +300,10 @@ def test_a_batch_that_fails_does_so_for_nobody_else(pair, texts, monkeypatch):
     wanted = made.predict([texts[0]]).price
     real = encoder.read
 
-    def picky(opened, together):
+    def picky(opened, together, beside):
         if "poison" in together:
             raise MemoryError
-        return real(opened, together)
+        return real(opened, together, beside)
 
     monkeypatch.setattr(encoder, "read", picky)
     found = {}
