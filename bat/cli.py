@@ -30,7 +30,7 @@ USER_ERROR = 2  # what argparse exits with for a wrong command line; ours for ev
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_BASELINES = ("median", "lengths", "tfidf", "ridge", "static")
-FEATURES = ("tuned", "factory+tuned")  # what the regressor of a tuned arm reads
+FEATURES = TUNED, FACTORY_TUNED = "tuned", "factory+tuned"  # what a tuned arm's regressor reads
 BASELINES = (*DEFAULT_BASELINES, "supervised")  # which takes as long as three passes of tuning
 ENCODER_HELP = "hub id, folder, or a runs:/ or models:/ address"
 

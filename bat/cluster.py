@@ -162,7 +162,7 @@ def _submit(ray: Any, base: Encoder, prepared: Prepared, asked: Asked) -> _Ahead
 
     ahead = _Ahead(base, prepared, asked, needs, remote, ray.put)
     laid_out = functools.cache(lambda: _shards(ahead))  # only where an embedding lacks
-    of_factory: list[Any] = []
+    of_factory = functools.cache(lambda: _parts(ahead, base, None, laid_out))
     for seed in asked.seeds:
         _submit_seed(ahead, seed, laid_out, of_factory)
     for name in asked.baselines:
@@ -199,7 +199,7 @@ def _shards(ahead: _Ahead) -> list[Any]:
 
 
 def _submit_seed(
-    ahead: _Ahead, seed: int, laid_out: Callable[[], list[Any]], of_factory: list[Any]
+    ahead: _Ahead, seed: int, laid_out: Callable[[], list[Any]], of_factory: Callable[[], list[Any]]
 ) -> None:
     """Ask for what the arms of a seed lack.
 
@@ -207,24 +207,18 @@ def _submit_seed(
         ahead: takes the notes.
         seed: of the arms.
         laid_out: gives the shares of the texts.
-        of_factory: the factory's embeddings, once a seed has asked for them.
+        of_factory: gives the shards of the factory's embeddings.
     """
-    beside = study.beside_tuned(ahead.base, ahead.asked)
-    if 0 in ahead.asked.sizes or beside:
-        parts = _rows_here(ahead, ahead.base) or of_factory
-        parts = parts or [ahead.remote(_embedding, None, share) for share in laid_out()]
-        of_factory[:] = parts
     if 0 in ahead.asked.sizes:
-        _submit_evaluation(ahead, seed, 0, ahead.base, None, parts)
+        _submit_evaluation(ahead, seed, 0, ahead.base, None, of_factory())
+    others = of_factory() if study.beside_tuned(ahead.base, ahead.asked) else []
     for one in study.passes(ahead.base, ahead.prepared, ahead.asked, seed):
         for size, source in _submit_pass(ahead, one).items():
             ahead.arms[seed, size] = [source]
             opened, folder = None, ahead.folders[seed, size]
             if folder.exists():
                 opened = encoder.open_encoder(str(study.read_tuned(folder).folder))
-            parts = _rows_here(ahead, opened)
-            parts = parts or [ahead.remote(_embedding, source, share) for share in laid_out()]
-            others = of_factory if beside else []
+            parts = _parts(ahead, opened, source, laid_out)
             _submit_evaluation(ahead, seed, size, opened, source, parts, others)
 
 
@@ -261,6 +255,14 @@ def _submit_pass(ahead: _Ahead, one: Pass) -> dict[int, Any]:
         else:
             sources[size] = ahead.put(_packed(units.home(), f"encoders/{folders[size].name}"))
     return sources
+
+
+def _parts(
+    ahead: _Ahead, opened: Encoder | None, source: Any, laid_out: Callable[[], list[Any]]
+) -> list[Any]:
+    """Refer to the shards of one embedding: as this machine has it, or asked of the cluster."""
+    here = _rows_here(ahead, opened)
+    return here or [ahead.remote(_embedding, source, share) for share in laid_out()]
 
 
 def _rows_here(ahead: _Ahead, opened: Encoder | None) -> list[Any]:

@@ -67,7 +67,7 @@ class Calibrated:
 
     def spreads(self, embeddings: npt.ArrayLike) -> Floats:
         """Predict the typical size of |log(price / prediction)|: embeddings (n, dim) -> (n,)."""
-        return np.maximum(self.spread.predict(embeddings), FLOOR)
+        return _floored(self.spread.predict(embeddings))
 
     def ends(
         self, predictions: npt.ArrayLike, spreads: npt.ArrayLike, coverage: float
@@ -91,6 +91,11 @@ def ranks(n: int, coverage: float) -> tuple[int, int]:
     tail = (1 - coverage) / 2 * (n + 1)
     low = max(1, math.floor(tail + 1e-9))
     return low, n + 1 - low
+
+
+def _floored(spreads: Floats) -> Floats:
+    """Take no spread for less than the floor."""
+    return np.maximum(spreads, FLOOR)
 
 
 def calibrate(
@@ -124,10 +129,8 @@ def calibrate(
         raise ValueError(f"got {truth.size} calibration rows; expected at least 3")
     _, known = regressor.checked(embeddings, prices)
     away = np.abs(np.log(known / np.asarray(held_out, np.float64)))
-    spread = regressor.fit(
-        embeddings, np.maximum(away, FLOOR), SPREAD, n_trees=SPREAD_TREES, seed=seed
-    )
-    scale = np.maximum(spread.predict(rows), FLOOR)
+    spread = regressor.fit(embeddings, _floored(away), SPREAD, n_trees=SPREAD_TREES, seed=seed)
+    scale = _floored(spread.predict(rows))
     return Calibrated(spread, np.sort(np.log(truth / fitted.predict(rows)) / scale))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bat import corpus, plan, report
+from bat import cli, corpus, plan, report
 from bat.outcome import Outcome
 
 STYLE = """
@@ -141,7 +141,7 @@ def _protocol(outcome: Outcome) -> str:
         if about.finetune_on == "train"
         else ("all texts, those of test rows included (transductive)")
     )
-    beside = ", read beside the factory's" if about.features == "factory+tuned" else ""
+    beside = ", read beside the factory's" if about.features == cli.FACTORY_TUNED else ""
     return (
         f"{sum(about.parts.values()):,} rows: {parts}; {about.parts[corpus.ASIDE]:,} set "
         f"aside. Encoder {about.base}, tuned on {texts}{beside}. The regressor's settings were "

@@ -55,13 +55,15 @@ def make(base: Encoder, prepared: Prepared, texts: Sequence[str], asked: study.A
     sizes, n_seeds, with_baselines = asked.sizes, len(asked.seeds), asked.baselines
     arms, tuned = len(sizes) * n_seeds, [size for size in sizes if size]
     searches = arms + sum(name in baselines.SEARCHED for name in with_baselines)
-    # Twice the columns take a search twice as long.
-    twice = len(tuned) * n_seeds if study.beside_tuned(base, asked) else 0
+    beside = study.beside_tuned(base, asked) is not None
+    # The factory encoder embeds once, whatever the number of seeds.
+    embedded = len(tuned) * n_seeds + (0 in sizes or beside)
+    if beside:  # twice the columns take a search twice as long
+        searches += len(tuned) * n_seeds
     seconds = {
         "tuning": _tuning_seconds(base, texts[:TIMED_TEXTS], tuned, asked, mean_tokens) * n_seeds,
-        # The factory encoder embeds once, whatever the number of seeds.
-        "embedding": n / _texts_per_second(base, sample) * (len(tuned) * n_seeds + (0 in sizes)),
-        "search": _search_seconds(base, prepared, asked.trials) * (searches + twice),
+        "embedding": n / _texts_per_second(base, sample) * embedded,
+        "search": _search_seconds(base, prepared, asked.trials) * searches,
         "logging": LOGGING_SECONDS * arms,
     }
     if "supervised" in with_baselines:

@@ -1,4 +1,4 @@
-"""The pair that is served: encoder and regressor in one folder, texts in, prices out."""
+"""The pair that is served: an encoder and a regressor in one folder, texts in, prices out."""
 
 from __future__ import annotations
 

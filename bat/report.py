@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from bat import baselines, metrics, records, scaling, study
+from bat import baselines, cli, metrics, records, scaling, study
 from bat.champion import Registered
 from bat.cli import InputError
 from bat.outcome import Floats, Outcome, Row
@@ -257,7 +257,7 @@ def _doubts(outcome: Outcome) -> list[str]:
             f"{seeds} seed{'s' if seeds > 1 else ''}: the intervals hold for this draw of masks "
             "and order; small differences need more seeds to be established."
         )
-    if outcome.about.features == "factory+tuned":
+    if outcome.about.features == cli.FACTORY_TUNED:
         said.append(
             "Each tuned encoder is read beside the factory's: two encoders run for a price, and a "
             "gain may be owed to the additional columns alone, as on two corpora of docs/LOG.md."

@@ -602,7 +602,7 @@ def _arm(
 
 def beside_tuned(base: Encoder, asked: Asked) -> Encoder | None:
     """Hand out the encoder whose embedding stands beside those of the tuned ones, if any does."""
-    return base if asked.features == "factory+tuned" else None
+    return base if asked.features == cli.FACTORY_TUNED else None
 
 
 def features(arm: Arm, prepared: Prepared) -> npt.NDArray[np.float32]:

@@ -100,7 +100,7 @@ def recipe_changes(recipe: str) -> Changes:
     cli.check_choice("schedule", schedule, ("one_pass", "independent"))
     finetune_on = changes.pop("finetune_on", "train")
     cli.check_choice("finetune_on", finetune_on, ("train", "all"))
-    features = changes.pop("features", cli.FEATURES[0])
+    features = changes.pop("features", cli.TUNED)
     cli.check_choice("features", features, cli.FEATURES)
     cli.check_range("learning_rate", changes.get("learning_rate", 1e-4), 1e-8, 1.0)
     cli.check_range("mask_share", changes.get("mask_share", 0.2), 0.01, 0.9)
