@@ -16,9 +16,9 @@ import math
 import os
 import shutil
 import signal
-import tarfile
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -340,16 +340,19 @@ def _kind() -> tuple[str, ...]:
 
 
 def _packed(top: Path, below: str = "") -> bytes:
-    """Put a folder's files, or those of one folder below it, into a tar."""
+    """Put a folder's files, or those of one folder below it, into a zip, as they are."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", dereference=True) as tar:
-        tar.add(top / below, arcname=below or ".")
+    # No tar: Python 3.11 before 3.11.4 cannot unpack one with its paths held inside the folder.
+    with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
+        for path in sorted((top / below).rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(top))
     return buffer.getvalue()
 
 
 def _unpack(packed: bytes, top: Path) -> None:
-    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        tar.extractall(top, filter="data")
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(top)
 
 
 def _arrive(packed: bytes) -> None:
