@@ -696,6 +696,10 @@ def test_precision_is_as_asked(monkeypatch):
     assert mlm.precision("bf16") == torch.bfloat16
     assert mlm.precision("fp32") == torch.float32
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for amx, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda amx=amx: {"amx_bf16": amx})
+    for has, expected in (
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": False}, torch.float32),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
         assert mlm.precision("auto") == expected
