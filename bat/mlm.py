@@ -71,7 +71,9 @@ class Recipe:
     """How to tune; with the texts and sizes it decides the weights.
 
     ``passes`` above 1 repeats the corpus, and then each size is tuned by itself. ``blocks_a_step``
-    of 0 takes as many as leave the smallest size ``MIN_STEPS`` steps, 8 at most.
+    of 0 takes as many as leave the smallest size ``MIN_STEPS`` steps, 8 at most. ``tuned_share`` of
+    the finished weights are the tuned ones', the rest the factory's (Wortsman et al. 2022, arXiv
+    2109.01903).
     """
 
     learning_rate: float = 1e-4
@@ -81,6 +83,7 @@ class Recipe:
     blocks_a_step: int = 0
     micro_blocks: int = 4
     whole_words: bool = False
+    tuned_share: float = 1.0
     precision: str = "auto"
     seed: int = 0
 
@@ -502,8 +505,13 @@ def _start_as_identity(parameter: torch.nn.Parameter, *, is_weight: bool) -> Non
             parameter.fill_(1.0 if is_weight else 0.0)
 
 
-def put_back(model: Any, encoder: Encoder) -> Any:
+def put_back(model: Any, encoder: Encoder, share: float = 1.0) -> Any:
     """Copy tuned weights into a copy of the original encoder: pooling and Normalize are kept.
+
+    Args:
+        model: the tuned masked-language model.
+        encoder: the original.
+        share: of the tuned weights; the rest of each weight stays the original's.
 
     Returns:
         A SentenceTransformer; only its ``pooler``, which no embedding uses, is as before.
@@ -512,7 +520,14 @@ def put_back(model: Any, encoder: Encoder) -> Any:
         RuntimeError: any other weight has no counterpart.
     """
     tuned = copy.deepcopy(encoder.model)
-    result = transformer(tuned).load_state_dict(model.base_model.state_dict(), strict=False)
+    before = transformer(encoder.model).state_dict()
+    weights = {
+        name: torch.lerp(before[name], new, share)
+        if share < 1 and name in before and new.is_floating_point()
+        else new
+        for name, new in model.base_model.state_dict().items()
+    }
+    result = transformer(tuned).load_state_dict(weights, strict=False)
     lost = [name for name in result.missing_keys if not name.startswith("pooler.")]
     if lost or result.unexpected_keys:
         raise RuntimeError(f"weights do not fit the encoder: {lost + result.unexpected_keys}")
@@ -771,7 +786,7 @@ def _check_held_out(run: _Run) -> None:
 def _finished(run: _Run, encoder: Encoder, index: int, size: int, *, head_warmed: bool) -> Tuned:
     return Tuned(
         documents=size,
-        model=put_back(run.model, encoder),
+        model=put_back(run.model, encoder, run.recipe.tuned_share),
         tokens=run.blocks.counts[index],
         steps=run.step,
         blocks_a_step=blocks_a_step(run.blocks, run.recipe),

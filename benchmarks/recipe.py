@@ -3,13 +3,13 @@
 BAT_CORPORA=folder python -m benchmarks.recipe [--toy] [--corpora bat-10k,wine-5k]
 BAT_CORPORA=folder python -m benchmarks.recipe --confirm plain/tuned,NAME/FEATURES [--seeds 0,1,2]
 
-Each recipe tunes the default encoder on a corpus; its features are then judged by one fixed
-regressor of trees and one ridge regression against those of the factory encoder.
-Rows of the validation and calibration parts choose, whose texts no tuning has seen. ``--confirm``
-tunes the named pairs of recipe and features at full size, beside the same features of an encoder
-tuned on another corpus (what more columns alone are worth), and reports the test part. All steps
-are kept under ``BAT_HOME``: a killed run goes on, and two runs with other ``--corpora`` share the
-work. Each pair is a run in MLflow.
+Each recipe tunes the default encoder on some documents of a corpus; one fixed regressor of trees
+and one ridge regression are fitted to the same rows, and judged against those on the features of
+the factory encoder. Rows that neither has seen, the test part apart, choose. ``--confirm`` tunes
+the named pairs of recipe and features at full size and reports the test part; features with the
+factory's beside them also against an encoder tuned on another corpus (what more columns alone are
+worth). All steps are kept under ``BAT_HOME``: a killed run goes on, and two runs with other
+``--corpora`` share the work. Each pair is a run in MLflow.
 """
 
 from __future__ import annotations
@@ -42,11 +42,14 @@ from bat import corpus, encoder, metrics, mlm, records, regressor, tracking, uni
 from bat.corpus import Corpus
 from bat.encoder import Encoder
 
-CORPORA = {"bat-10k": "bat-10k.jsonl.gz", "wine-5k": "wine-5k.jsonl.gz"}
-CONFIRM = CORPORA | {"airbnb-10k": "airbnb-60k.jsonl.gz", "auctions": "auctions:8000"}
-CONFIRM_ROWS = 10_000
+CORPORA = {
+    "bat-10k": "bat-10k.jsonl.gz", "wine-5k": "wine-5k.jsonl.gz", "auctions": "auctions:8000"
+}  # fmt: skip
+CONFIRM = CORPORA | {"airbnb-10k": "airbnb-60k.jsonl.gz"}
+ROWS = 10_000  # at most, of a corpus
 TOY = {"a": "auctions:300", "b": "auctions:320"}
-RUNGS = (3_150, 4_700, 6_300)  # rows; some 2,000, 3,000 and 4,000 of them are tuned on
+RUNGS, TOY_RUNGS = (1_500, 2_400, 3_400), (120, 180)  # documents that are tuned on
+CHOOSING_ROWS = 2_500  # at most: what they cost to embed grows with them, their doubt with the root
 TREES, TOY_TREES = 300, 10
 HELD_OUT = 200
 LAYER = re.compile(r"\.layers?\.(\d+)\.")
@@ -58,38 +61,43 @@ class Variation:
     """What a recipe does that the plain one does not."""
 
     changes: Mapping[str, Any] = field(default_factory=dict)  # to ``mlm.Recipe``
-    layers: str = "all"  # or upper (half), or layers (not the embeddings)
+    layers: str = "all"  # or upper or lower (half), or layers (not the embeddings)
     layer_decay: float = 1.0  # of the rate, for each layer further from the top
     anchor: float = 0.0  # weight of the distance between pooled texts and the factory's
     warmup: int = mlm.WARMUP_STEPS
     alone: bool = False  # a text a row, as when it is embedded, instead of rows that are full
     pool: float = 0.0  # share of a row's mean vector that is added to what predicts its masks
+    deeper: int = 0  # layers more, copies of the last, between what is pooled and the vocabulary
 
 
 FIELD = {
     "plain": Variation(),
+    "rate 3e-4": Variation({"learning_rate": 3e-4}),
+    "a layer more": Variation(deeper=1),
+    "a layer more, 3 passes": Variation({"passes": 3}, deeper=1),
+    "3 passes": Variation({"passes": 3}),
+    "5 passes": Variation({"passes": 5}),
     "rate 1e-5": Variation({"learning_rate": 1e-5}),
     "rate 3e-5": Variation({"learning_rate": 3e-5}),
-    "rate 3e-4": Variation({"learning_rate": 3e-4}),
     "mask 0.15": Variation({"mask_share": 0.15}),
     "mask 0.3": Variation({"mask_share": 0.3}),
     "mask 0.4": Variation({"mask_share": 0.4}),
     "whole words": Variation({"whole_words": True}),
     "upper half": Variation(layers="upper"),
+    "a layer more, lower half": Variation(layers="lower", deeper=1),
     "embeddings fixed": Variation(layers="layers"),
     "layer decay 0.7": Variation(layer_decay=0.7),
     "decay from half": Variation({"decay_share": 0.5}),
     "long warm-up": Variation(warmup=100),
     "anchor 3": Variation(anchor=3.0),
     "anchor 30": Variation(anchor=30.0),
-    "3 passes": Variation({"passes": 3}),
-    # As many tokens a step as 8 full rows have.
-    "text a row": Variation({"blocks_a_step": 32, "micro_blocks": 16}, alone=True),
+    # About as many tokens a step as 8 full rows have.
+    "text a row": Variation({"blocks_a_step": 24, "micro_blocks": 12}, alone=True),
     "text a row, pooled": Variation(
-        {"blocks_a_step": 32, "micro_blocks": 16}, alone=True, pool=1.0
+        {"blocks_a_step": 24, "micro_blocks": 12}, alone=True, pool=1.0
     ),
     "text a row, pooled, mask 0.4": Variation(
-        {"blocks_a_step": 32, "micro_blocks": 16, "mask_share": 0.4}, alone=True, pool=1.0
+        {"blocks_a_step": 24, "micro_blocks": 12, "mask_share": 0.4}, alone=True, pool=1.0
     ),
 }
 # Shares of the tuned weights (the rest is the factory's), whether scaled to length 1 (as the
@@ -109,11 +117,36 @@ def trees() -> int:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Predictions from one set of features: of the rows that choose (m,), and of test rows (t,)."""
+class Rows:
+    """Texts and prices of one judgement: the first ``fitted`` are fitted to, the rest asked for."""
 
-    chosen_by: Mapping[str, np.ndarray]  # trees and ridge
-    reported: Mapping[str, np.ndarray]
+    texts: Sequence[str]
+    prices: np.ndarray
+    fitted: int
+
+    @property
+    def asked(self) -> np.ndarray:
+        """True prices of the rows that are asked for."""
+        return self.prices[self.fitted :]
+
+
+def rows_that_choose(loaded: Corpus, seed: int, documents: int) -> Rows:
+    """Fit to the documents that are tuned on; ask for others, none of them of the test part."""
+    tuned_on = corpus.tuning_texts(loaded, seed=seed)[:documents]
+    taken = np.concatenate([tuned_on, corpus.rows(loaded, "test")])
+    others = np.setdiff1d(np.arange(len(loaded.texts)), taken)
+    asked = np.random.default_rng(0).permutation(others)[:CHOOSING_ROWS]
+    return _rows(loaded, tuned_on, asked)
+
+
+def rows_that_report(loaded: Corpus) -> Rows:
+    """Fit to the training part, and ask for the test part."""
+    return _rows(loaded, corpus.rows(loaded, "train"), corpus.rows(loaded, "test"))
+
+
+def _rows(loaded: Corpus, fitted: np.ndarray, asked: np.ndarray) -> Rows:
+    both = np.concatenate([fitted, asked])
+    return Rows([loaded.texts[row] for row in both], loaded.prices[both], len(fitted))
 
 
 class _Scaled(torch.optim.AdamW):
@@ -130,22 +163,31 @@ def _scale(name: str, layers: int, variation: Variation) -> float:
     """Share of the rate that a parameter of the transformer gets; 0 leaves it alone."""
     found = LAYER.search(name)
     place = int(found.group(1)) if found else -1 if "embeddings" in name else layers
-    lowest = {"all": -1, "layers": 0, "upper": layers // 2}[variation.layers]
-    return 0.0 if place < lowest else variation.layer_decay ** max(0, layers - 1 - place)
+    half = layers // 2
+    lowest = {"all": -1, "layers": 0, "upper": half, "lower": -1}[variation.layers]
+    if place < lowest or (variation.layers == "lower" and half <= place < layers):
+        return 0.0
+    return variation.layer_decay ** max(0, layers - 1 - place)
 
 
 def _vary(variation: Variation) -> Any:
     """Change how ``mlm`` tunes; returns what undoes it."""
-    changed = ("_start", "summed_loss", "WARMUP_STEPS", "pack", "_batch", "_only_rows")
+    changed = (
+        "_start", "summed_loss", "WARMUP_STEPS", "pack", "_batch", "_only_rows",
+        "open_model", "put_back",
+    )  # fmt: skip
     kept = {name: getattr(mlm, name) for name in changed}
     mlm.WARMUP_STEPS = variation.warmup
+    if variation.deeper:
+        mlm.open_model = functools.partial(_open_deeper, kept["open_model"], variation.deeper)
+        mlm.put_back = functools.partial(_put_back_less, kept["put_back"])
     if variation.alone:
         mlm.pack = _pack_alone
         mlm._batch = functools.partial(_trimmed, kept["_batch"])
 
     def start(*arguments: Any) -> Any:
         run, lacking = kept["_start"](*arguments)
-        layers = run.model.config.num_hidden_layers
+        layers = run.model.config.num_hidden_layers - variation.deeper
         rate = run.recipe.learning_rate
         groups = [
             {"params": [parameter], "scale": _scale(name, layers, variation)}
@@ -162,6 +204,27 @@ def _vary(variation: Variation) -> Any:
 
     mlm._start = start
     return lambda: [setattr(mlm, name, value) for name, value in kept.items()]
+
+
+def _open_deeper(plain: Any, count: int, opened: Encoder) -> tuple[Any, list[str]]:
+    """Put copies of the last layer on top; they are warmed up with the rest of the head."""
+    model, lacking = plain(opened)
+    known = set(dict(model.named_parameters()))
+    depth = model.config.num_hidden_layers
+    stacks = (each for each in model.base_model.modules() if isinstance(each, torch.nn.ModuleList))
+    stack = next(each for each in stacks if len(each) == depth)
+    stack.extend(copy.deepcopy(stack[-1]) for _ in range(count))
+    model.config.num_hidden_layers += count
+    return model, lacking + [name for name, _ in model.named_parameters() if name not in known]
+
+
+def _put_back_less(plain: Any, model: Any, opened: Encoder, share: float) -> Any:
+    """Leave out the layers that were put on top."""
+    depth = encoder.transformer(opened.model).config.num_hidden_layers
+    stacks = (each for each in model.base_model.modules() if isinstance(each, torch.nn.ModuleList))
+    stack = next(each for each in stacks if len(each) == model.config.num_hidden_layers)
+    del stack[depth:]
+    return plain(model, opened, share)
 
 
 def _pack_alone(
@@ -232,13 +295,18 @@ def _anchored(plain: Any, factory: Any, weight: float) -> Any:
 
 def _own_code() -> str:
     """Fingerprint what changes the tuning here; a new name in the field changes nothing."""
-    changes = (_Scaled, _scale, _vary, _pack_alone, _trimmed, _pooled_rows, _anchored)
+    changes = (
+        _Scaled, _scale, _vary, _open_deeper, _put_back_less, _pack_alone, _trimmed, _pooled_rows,
+        _anchored,
+    )  # fmt: skip
     return units.digest(map(inspect.getsource, changes))
 
 
-def tuned(opened: Encoder, loaded: Corpus, variation: Variation, seed: int) -> Path:
-    """Tune on a corpus's training texts, once; the folder of weights and story."""
-    order = corpus.tuning_texts(loaded, seed=seed)
+def tuned(
+    opened: Encoder, loaded: Corpus, variation: Variation, seed: int, documents: int | None = None
+) -> Path:
+    """Tune on a corpus's training texts, or the first of them; the folder of weights and story."""
+    order = corpus.tuning_texts(loaded, seed=seed)[:documents]
     texts = [loaded.texts[index] for index in order]
     unseen = [loaded.texts[index] for index in corpus.rows(loaded, "validation")[:HELD_OUT]]
     recipe = mlm.Recipe(**variation.changes, seed=seed)
@@ -268,8 +336,8 @@ def tuned(opened: Encoder, loaded: Corpus, variation: Variation, seed: int) -> P
     return units.build("benchmark-recipe", unit, fill)
 
 
-def pooled(opened: Encoder, weights: Path | None, share: float, loaded: Corpus) -> np.ndarray:
-    """Embed a corpus, once, with weights between factory and tuned; before Normalize, (n, d)."""
+def pooled(opened: Encoder, weights: Path | None, share: float, texts: Sequence[str]) -> np.ndarray:
+    """Embed texts, once, with weights between factory and tuned; before Normalize, (n, d)."""
 
     def fill(folder: Path) -> None:
         from sentence_transformers import SentenceTransformer
@@ -288,66 +356,58 @@ def pooled(opened: Encoder, weights: Path | None, share: float, loaded: Corpus) 
             encoder.transformer(model).load_state_dict(mixed)
         dtype = mlm.precision("auto")  # twice as fast; alike for factory and tuned
         with torch.autocast(encoder.device().type, dtype, enabled=dtype != torch.float32):
-            rows = encoder.encode(dataclasses.replace(opened, model=model), loaded.texts)
+            rows = encoder.encode(dataclasses.replace(opened, model=model), texts)
         np.save(folder / "rows.npy", rows)
 
     unit = units.key(
         encoder=opened.digest,
         weights=weights.name if weights else "",
         share=share if weights else 0,
-        texts=units.digest(loaded.texts),
+        texts=units.digest(texts),
+        precision=str(mlm.precision("auto")),
         code=units.code(encoder),
     )
     return np.load(units.build("benchmark-recipe", unit, fill) / "rows.npy")
 
 
-def features(opened: Encoder, weights: Path | None, kind: str, loaded: Corpus) -> np.ndarray:
+def features(opened: Encoder, weights: Path | None, kind: str, texts: Sequence[str]) -> np.ndarray:
     """Lay out one kind of features, float32 (n, d) or (n, 2 d) beside the factory's."""
     share, normalised, beside = FEATURES[kind]
-    parts = [pooled(opened, weights, share, loaded)]
-    parts += [pooled(opened, None, 0, loaded)] if beside else []
+    parts = [pooled(opened, weights, share, texts)]
+    parts += [pooled(opened, None, 0, texts)] if beside else []
     rows = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts]
     return np.hstack(rows if normalised else parts)
 
 
-def judge(rows: np.ndarray, loaded: Corpus) -> Judged:
-    """Predict with both fixed regressors, fitted to the training rows, once."""
-    train, test = (corpus.rows(loaded, part) for part in ("train", "test"))
+def judge(opened: Encoder, weights: Path | None, kind: str, rows: Rows) -> dict[str, np.ndarray]:
+    """Predict the rows that are asked for by both fixed regressors, once: trees and ridge."""
+    seen = features(opened, weights, kind, rows.texts)
+    fitted, prices = seen[: rows.fitted], rows.prices[: rows.fitted]
 
     def fill(folder: Path) -> None:
-        logs = np.log(loaded.prices[train])
-        fitted = regressor.fit(
-            rows[train], loaded.prices[train], regressor.Settings(), n_trees=trees(), seed=0
-        )
-        ridge = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(rows[train], logs)
-        for name, ask in (("chosen_by", choosing(loaded)), ("reported", test)):
-            guesses = {
-                "trees": fitted.predict(rows[ask]),
-                "ridge": np.exp(ridge.predict(rows[ask])),
-            }
-            np.savez(folder / f"{name}.npz", **guesses)
+        grown = regressor.fit(fitted, prices, regressor.Settings(), n_trees=trees(), seed=0)
+        ridge = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(fitted, np.log(prices))
+        asked = seen[rows.fitted :]
+        guesses = {"trees": grown.predict(asked), "ridge": np.exp(ridge.predict(asked))}
+        np.savez(folder / "guesses.npz", **guesses)
 
     unit = units.key(
-        rows=units.digest([rows.tobytes().hex()]),
-        corpus=loaded.digest,
+        seen=units.digest([seen.tobytes().hex()]),
+        prices=rows.prices.tolist(),
+        fitted=rows.fitted,
+        trees=trees(),
         code=units.code(regressor) + units.digest([inspect.getsource(judge)]),
     )
-    folder = units.build("benchmark-recipe", unit, fill)
-    return Judged(*(dict(np.load(folder / f"{name}.npz")) for name in ("chosen_by", "reported")))
+    return dict(np.load(units.build("benchmark-recipe", unit, fill) / "guesses.npz"))
 
 
-def open_corpora(asked: Mapping[str, str], limit: int) -> dict[str, Corpus]:
-    """Load the corpora by name, at most so many rows of each."""
+def open_corpora(asked: Mapping[str, str]) -> dict[str, Corpus]:
+    """Load the corpora by name, at most ``ROWS`` rows of each."""
     folder = Path(os.environ.get("BAT_CORPORA", ""))
     return {
-        name: corpus.load(data if data.startswith("auctions") else str(folder / data), limit=limit)
+        name: corpus.load(data if data.startswith("auctions") else str(folder / data), limit=ROWS)
         for name, data in asked.items()
     }
-
-
-def choosing(loaded: Corpus) -> np.ndarray:
-    """Number the rows that choose between recipes: neither tuned nor fitted on, and not of test."""
-    return np.concatenate([corpus.rows(loaded, part) for part in ("validation", "calibration")])
 
 
 def screen(
@@ -355,38 +415,29 @@ def screen(
 ) -> None:
     """Halve the field at each rung by the mean gain in R² of log price over the corpora."""
     alive = list(FIELD)
-    for rung, limit in enumerate(rungs):
-        loaded = open_corpora(asked, limit)
+    loaded = open_corpora(asked)
+    for rung, documents in enumerate(rungs):
         gains: dict[tuple[str, str], list[float]] = {}
         for name in alive:
             for where, each in loaded.items():
-                weights = tuned(opened, each, FIELD[name], 0)
+                weights = tuned(opened, each, FIELD[name], 0, documents)
+                rows = rows_that_choose(each, 0, documents)
+                factory = judge(opened, None, "tuned", rows)
                 for kind in FEATURES:
-                    told = compared(opened, each, weights, kind, kind_of="chosen_by")
+                    ours = judge(opened, weights, kind, rows)
+                    told = {
+                        model: metrics.paired(rows.asked, ours[model], factory[model])
+                        for model in ours
+                    }
                     gains.setdefault((name, kind), []).append(told["trees"]["r2_log"].value)
                     tell(tracker, f"{name}/{kind}, minus factory", where, rung, [0], told)
         mean = {pair: float(np.mean(values)) for pair, values in gains.items()}
         best = {name: max(mean[name, kind] for kind in FEATURES) for name in alive}
         alive = sorted(alive, key=lambda name: -best[name])[: max(2, math.ceil(len(alive) / 2))]
-        print(f"rung {rung}: {limit} rows; mean gain in R² of log price over {list(loaded)}")
+        print(f"rung {rung}: {documents} documents; mean gain in R² of log price, {list(loaded)}")
         for pair, value in sorted(mean.items(), key=lambda item: -item[1]):
             print(f"  {value:+.4f} {pair[0]}, {pair[1]}", flush=True)
         print(f"  go on with {alive}", flush=True)
-
-
-def compared(
-    opened: Encoder, loaded: Corpus, weights: Path, kind: str, *, kind_of: str
-) -> dict[str, dict[str, metrics.Interval]]:
-    """Compare features with the factory's by both regressors: paired gains of every metric."""
-    ours = getattr(judge(features(opened, weights, kind, loaded), loaded), kind_of)
-    theirs = getattr(judge(features(opened, None, "tuned", loaded), loaded), kind_of)
-    rows = choosing(loaded) if kind_of == "chosen_by" else corpus.rows(loaded, "test")
-    prices = loaded.prices[rows]
-    return {name: metrics.paired(prices, ours[name], theirs[name]) for name in ours}
-
-
-def _test_prices(loaded: Corpus) -> np.ndarray:
-    return loaded.prices[corpus.rows(loaded, "test")]
 
 
 def tell(
@@ -417,28 +468,28 @@ def confirm(
     asked: Mapping[str, str],
     pairs: Sequence[tuple[str, str]],
     seeds: Sequence[int],
-    limit: int,
     tracker: records.Tracker,
 ) -> None:
-    """Report the test part for each pair, and the same features of an encoder tuned elsewhere."""
-    loaded = open_corpora(asked, limit)
+    """Report the test part for each pair; two embeddings also against two of equal width."""
+    loaded = open_corpora(asked)
     names = list(loaded)
     for name, kind in pairs:
         for place, (where, each) in enumerate(loaded.items()):
-            elsewhere = loaded[names[place - 1]]
-            prices = _test_prices(each)
-            factory = judge(features(opened, None, "tuned", each), each).reported
-            own, control = (
-                _by_seeds(opened, source, FIELD[name], seeds, kind, each)
-                for source in (each, elsewhere)
-            )
-            for label, ours, theirs in (
-                ("own minus factory", own, factory),
-                (f"control, tuned on {names[place - 1]}, minus factory", control, factory),
-                ("own minus control", own, control),
-            ):
+            rows = rows_that_report(each)
+            factory = judge(opened, None, "tuned", rows)
+            own = _by_seeds(opened, each, FIELD[name], seeds, kind, rows)
+            compared = [("own minus factory", own, factory)]
+            if FEATURES[kind][2]:
+                elsewhere = loaded[names[place - 1]]
+                control = _by_seeds(opened, elsewhere, FIELD[name], seeds, kind, rows)
+                compared += [
+                    (f"control, tuned on {names[place - 1]}, minus factory", control, factory),
+                    ("own minus control", own, control),
+                ]
+            for label, ours, theirs in compared:
                 told = {
-                    model: metrics.paired(prices, ours[model], theirs[model]) for model in factory
+                    model: metrics.paired(rows.asked, ours[model], theirs[model])
+                    for model in factory
                 }
                 tell(tracker, f"{name}/{kind}, {label}", where, -1, seeds, told)
 
@@ -449,14 +500,11 @@ def _by_seeds(
     variation: Variation,
     seeds: Sequence[int],
     kind: str,
-    loaded: Corpus,
+    rows: Rows,
 ) -> dict[str, np.ndarray]:
-    """Predict test rows (seeds, t) from encoders tuned on a source, by each regressor."""
-    found = [
-        judge(features(opened, tuned(opened, source, variation, seed), kind, loaded), loaded)
-        for seed in seeds
-    ]
-    return {model: np.stack([one.reported[model] for one in found]) for model in found[0].reported}
+    """Predict what is asked for (seeds, t) from encoders tuned on a source, by each regressor."""
+    found = [judge(opened, tuned(opened, source, variation, seed), kind, rows) for seed in seeds]
+    return {model: np.stack([one[model] for one in found]) for model in found[0]}
 
 
 def main() -> None:
@@ -486,9 +534,9 @@ def main() -> None:
         if asked.confirm:
             pairs = [tuple(each.split("/")) for each in asked.confirm.split(",")]
             seeds = [int(seed) for seed in asked.seeds.split(",")]
-            confirm(opened, corpora, pairs, seeds, CONFIRM_ROWS, tracker)
+            confirm(opened, corpora, pairs, seeds, tracker)
         else:
-            screen(opened, corpora, RUNGS[:2] if asked.toy else RUNGS, tracker)
+            screen(opened, corpora, TOY_RUNGS if asked.toy else RUNGS, tracker)
 
 
 if __name__ == "__main__":

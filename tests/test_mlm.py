@@ -660,17 +660,18 @@ def test_the_saved_encoder_gives_the_embeddings_of_the_tuned_one(tiny, texts, on
     assert np.abs(rows - encoder.encode(tiny, texts[:50])).max() > 0.01  # and it was tuned
 
 
+@pytest.mark.parametrize("share", [1.0, 0.25])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_only_the_pooler_may_be_missing_on_the_way_back(encoder_of, architecture):
+def test_only_the_pooler_may_be_missing_on_the_way_back(encoder_of, architecture, share):
     opened = encoder_of(architecture)
     model, _ = mlm.open_model(opened)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
     before = encoder.transformer(opened.model).state_dict()
-    after = encoder.transformer(mlm.put_back(model, opened)).state_dict()
+    after = encoder.transformer(mlm.put_back(model, opened, share)).state_dict()
     for name, tensor in before.items():
-        moved = 0.0 if name.startswith("pooler.") else 1.0
+        moved = 0.0 if name.startswith("pooler.") else share
         torch.testing.assert_close(after[name], tensor + moved)
 
 
