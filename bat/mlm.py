@@ -71,9 +71,10 @@ class Recipe:
     """How to tune; with the texts and sizes it decides the weights.
 
     ``passes`` above 1 repeats the corpus, and then each size is tuned by itself. ``blocks_a_step``
-    of 0 takes as many as leave the smallest size ``MIN_STEPS`` steps, 8 at most. ``tuned_share`` of
-    the finished weights are the tuned ones', the rest the factory's (Wortsman et al. 2022, arXiv
-    2109.01903).
+    of 0 takes as many as leave the smallest size ``MIN_STEPS`` steps, 8 at most. A finished encoder
+    has the weights that lie this share, ``tuned_share``, of the way from the factory's to the tuned
+    ones (Wortsman et al. 2022, arXiv 2109.01903): halfway keeps most of what tuning brings, and
+    loses little of what the trees read in the factory embedding (docs/LOG.md).
     """
 
     learning_rate: float = 1e-4
@@ -83,7 +84,7 @@ class Recipe:
     blocks_a_step: int = 0
     micro_blocks: int = 4
     whole_words: bool = False
-    tuned_share: float = 1.0
+    tuned_share: float = 0.5
     precision: str = "auto"
     seed: int = 0
 
@@ -131,7 +132,9 @@ class Tuned:
     steps: int
     blocks_a_step: int
     losses: tuple[tuple[int, float], ...]  # step, mean cross-entropy a masked token
-    held_out: tuple[tuple[int, float], ...]
+    held_out: tuple[
+        tuple[int, float], ...
+    ]  # like losses of the tuned weights, whatever their share
     head_warmed: bool
     masked_only: bool
     seconds: float  # trunk since the last branch, and this branch

@@ -37,7 +37,9 @@ def tuned(opened: Encoder, loaded: Corpus, arm: str) -> mlm.Tuned:
     if arm == "drawn":
         mlm._start_as_identity = lambda parameter, is_weight: None
     try:
-        (found,) = mlm.finetune(opened, texts, [len(texts)], mlm.Recipe(), held_out=unseen)
+        (found,) = mlm.finetune(
+            opened, texts, [len(texts)], mlm.Recipe(tuned_share=1.0), held_out=unseen
+        )
     finally:
         mlm.HEAD_STEPS, mlm._start_as_identity = steps, start
     return found

@@ -174,7 +174,7 @@ def main() -> None:
     for seed in map(int, asked.seeds.split(",")):
         texts = [loaded.texts[i] for i in corpus.tuning_texts(loaded, seed=seed)]
         blocks = mlm.pack(opened, texts, sizes)
-        recipe = mlm.Recipe(seed=seed)
+        recipe = mlm.Recipe(tuned_share=1.0, seed=seed)
         recipe = dataclasses.replace(recipe, blocks_a_step=mlm.blocks_a_step(blocks, recipe))
         seconds, loss, both = compare(
             opened, loaded, sizes, recipe, held_out=held_out, rows=asked.r2

@@ -309,7 +309,7 @@ def tuned(
     order = corpus.tuning_texts(loaded, seed=seed)[:documents]
     texts = [loaded.texts[index] for index in order]
     unseen = [loaded.texts[index] for index in corpus.rows(loaded, "validation")[:HELD_OUT]]
-    recipe = mlm.Recipe(**variation.changes, seed=seed)
+    recipe = mlm.Recipe(**variation.changes, tuned_share=1.0, seed=seed)  # mixed in ``pooled``
 
     def fill(folder: Path) -> None:
         undo = _vary(variation)

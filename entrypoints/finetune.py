@@ -19,6 +19,9 @@ class FinetuneConfig(cli.DataConfig):
     whole_words: bool = option(False, "mask the tokens of a word together")
     learning_rate: float = option(1e-4, "highest learning rate")
     passes: int = option(1, "times each document is seen")
+    tuned_share: float = option(
+        0.5, "how far the weights lie on the way from the factory's (0) to the tuned ones (1)"
+    )
     seed: int = option(0, "of order and masks")
 
     def __post_init__(self) -> None:
@@ -28,6 +31,7 @@ class FinetuneConfig(cli.DataConfig):
         cli.check_range("passes", self.passes, 1, 100)
         cli.check_range("mask_share", self.mask_share, 0.01, 0.9)
         cli.check_range("learning_rate", self.learning_rate, 1e-8, 1.0)
+        cli.check_range("tuned_share", self.tuned_share, 0.01, 1.0)
         cli.check_choice("finetune_on", self.finetune_on, ("train", "all"))
         if "," in self.documents:
             raise cli.InputError(
@@ -53,6 +57,7 @@ def run(config: FinetuneConfig) -> None:
         config.mask_share,
         passes=config.passes,
         whole_words=config.whole_words,
+        tuned_share=config.tuned_share,
         seed=config.seed,
     )
     held_out = study.held_out_texts(prepared, config.finetune_on)

@@ -25,12 +25,13 @@ class StudyConfig(cli.DataConfig):
     )
     trials: int = option(30, "settings that Optuna tries for each encoder")
     recipe: str = option(
-        "plain",
-        "plain, or changes to it with commas between: learning_rate=1e-4, mask_share=0.2, "
-        "whole_words=false, schedule=one_pass (one trunk for all sizes; or independent), passes=1 "
-        "(above 1 needs schedule=independent), finetune_on=train (or all, test texts included: "
-        "transductive), features=tuned (or factory+tuned: the regressor reads both embeddings, and "
-        "a served price takes two encoders)",
+        "halfway",
+        "halfway (an encoder's weights lie between the factory's and the tuned ones) or plain "
+        "(they are the tuned ones), and changes to it with commas between: learning_rate=1e-4, "
+        "mask_share=0.2, tuned_share=0.5 (of the way), whole_words=false, schedule=one_pass (one "
+        "trunk for all sizes; or independent), passes=1 (above 1 needs schedule=independent), "
+        "finetune_on=train (or all, test texts included: transductive), features=tuned (or "
+        "factory+tuned: the regressor reads both embeddings, a served price takes two encoders)",
     )
     baselines: str = option(
         ",".join(cli.DEFAULT_BASELINES),
@@ -77,9 +78,12 @@ class StudyConfig(cli.DataConfig):
         recipe_changes(self.recipe)
 
 
+RECIPES: dict[str, dict[str, Any]] = {"halfway": {}, "plain": {"tuned_share": 1.0}}
+
+
 @dataclass(frozen=True)
 class Changes:
-    """What a user changes of the plain recipe."""
+    """What a user changes of the default recipe."""
 
     tuning: dict[str, Any]  # fields of ``mlm.Recipe``
     schedule: str  # one_pass or independent
@@ -88,14 +92,21 @@ class Changes:
 
 
 def recipe_changes(recipe: str) -> Changes:
-    """Read the changes that a user makes to the plain recipe.
+    """Read the changes that a user makes to the default recipe.
+
+    Args:
+        recipe: one of ``RECIPES``, or changes, or both with a comma between.
 
     Raises:
         InputError: a name is unknown, or its value cannot be meant.
     """
     kinds = {"learning_rate": float, "mask_share": float, "whole_words": bool, "passes": int}
-    kinds |= {"schedule": str, "finetune_on": str, "features": str}
-    changes = cli.settings("recipe", recipe, kinds) if recipe != "plain" else {}
+    kinds |= {"tuned_share": float, "schedule": str, "finetune_on": str, "features": str}
+    name, comma, rest = recipe.partition(",")
+    known = name.strip() in RECIPES
+    said = rest if known else recipe
+    changes = cli.settings("recipe", said, kinds) if comma or not known else {}
+    changes = RECIPES.get(name.strip(), {}) | changes
     schedule = changes.pop("schedule", "one_pass")
     cli.check_choice("schedule", schedule, ("one_pass", "independent"))
     finetune_on = changes.pop("finetune_on", "train")
@@ -104,6 +115,7 @@ def recipe_changes(recipe: str) -> Changes:
     cli.check_choice("features", features, cli.FEATURES)
     cli.check_range("learning_rate", changes.get("learning_rate", 1e-4), 1e-8, 1.0)
     cli.check_range("mask_share", changes.get("mask_share", 0.2), 0.01, 0.9)
+    cli.check_range("tuned_share", changes.get("tuned_share", 0.5), 0.01, 1.0)
     passes = changes.get("passes", 1)
     cli.check_range("passes", passes, 1, 100)
     if passes > 1 and schedule == "one_pass":

@@ -1,5 +1,6 @@
 """Flags from a dataclass, and what a user is told of a mistake."""
 
+import dataclasses
 import math
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bat import cli
+from bat import cli, mlm
 from bat.cli import InputError, option
 from entrypoints import evaluate, finetune, scaling_study
 
@@ -86,11 +87,36 @@ def test_range_choice_and_names_say_what_was_expected():
 MISTAKES = [
     (scaling_study, ["--recipe", "passes=2"], "schedule=independent"),
     (scaling_study, ["--recipe", "mask_share=2"], "mask_share=2.0"),
+    (scaling_study, ["--recipe", "plain,tuned_share=0"], "tuned_share=0.0"),
+    (scaling_study, ["--recipe", "plain,"], "'' in recipe="),
+    (scaling_study, ["--recipe", "mask_share=0.2,plain"], "'plain' in recipe="),
     (scaling_study, ["--recipe", "layers=2"], "'layers=2' in recipe="),
     (scaling_study, ["--data", "missing.jsonl"], "which does not exist"),
     (evaluate, ["--trials", "none"], "trials='none'"),
     (finetune, ["--mask_share", "2"], "mask_share=2.0"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "tuning"),
+    [
+        ("halfway", {}),
+        ("plain", {"tuned_share": 1.0}),
+        ("mask_share=0.3", {"mask_share": 0.3}),
+        ("plain,mask_share=0.3", {"tuned_share": 1.0, "mask_share": 0.3}),
+        ("plain, tuned_share=0.25", {"tuned_share": 0.25}),
+    ],
+)
+def test_a_recipe_is_a_name_and_changes(recipe, tuning):
+    assert scaling_study.recipe_changes(recipe).tuning == tuning
+
+
+def test_one_tuning_and_a_study_have_the_same_defaults():
+    recipe, config = mlm.Recipe(), finetune.FinetuneConfig()
+    shared = {field.name for field in dataclasses.fields(recipe)} & set(vars(config))
+    assert shared >= {"learning_rate", "mask_share", "passes", "tuned_share", "whole_words"}
+    for name in shared:
+        assert getattr(recipe, name) == getattr(config, name), name
 
 
 @pytest.mark.parametrize(("command", "argv", "message"), MISTAKES)

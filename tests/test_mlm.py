@@ -17,7 +17,9 @@ import torch
 from bat import cli, encoder, mlm
 from tests.conftest import ARCHITECTURES, MAX_TOKENS, sentences
 
-RECIPE = mlm.Recipe(learning_rate=2e-3, blocks_a_step=4, micro_blocks=4, precision="fp32")
+RECIPE = mlm.Recipe(
+    learning_rate=2e-3, blocks_a_step=4, micro_blocks=4, tuned_share=1.0, precision="fp32"
+)
 SIZES = (100, 200, 300)  # some 19 steps of four blocks for every hundred
 
 
