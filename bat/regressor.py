@@ -22,6 +22,9 @@ MAX_BIN = 32
 CHECK_TREES = 5  # trees between two looks at the held-out error: convention
 CHUNK_TREES = 20  # trees that a fold grows before it waits for the other folds: convention
 MAD_TO_MEAN = 1e-9  # a median deviation below this share of the mean one counts as zero
+LINE_FOLDS = 5  # convention
+ROUNDING = 1e-6  # of a feature's mean: what float32 leaves of one that is always the same
+LINE_PENALTIES = np.logspace(0, 6, 13)  # on features of variance 1: from next to none to flat
 
 TREES_FILE = "regressor.ubj"
 VALUES_FILE = "regressor.json"
@@ -81,10 +84,32 @@ class Scaling:
 
 
 @dataclass(frozen=True)
+class Line:
+    """Ridge regression of the log price on an embedding: what trees see as one more column.
+
+    A tree asks for one number of an embedding at a time, while what words add to a price is spread
+    over all of them.
+
+    Source:
+        Wolpert 1992, "Stacked generalization": rows to learn from get the number that a line
+        gives which has not seen them.
+    """
+
+    weights: Floats  # (dim,)
+    offset: float  # subtracted, so that the mean over the training rows is 0
+
+    def beside(self, embeddings: Embeddings) -> Embeddings:
+        """Put the line's number behind each row: (n, dim) -> (n, dim + 1)."""
+        # Not a product of matrices: its last bits would hang on how many rows there are.
+        return _beside(embeddings, np.einsum("nd,d->n", embeddings, self.weights) - self.offset)
+
+
+@dataclass(frozen=True)
 class Regressor:
     """Prices for embeddings; ``fit`` or ``load`` makes one, and threads may share it."""
 
     booster: Any
+    line: Line | None  # none in those that older versions saved
     settings: Settings
     scaling: Scaling
     smear: float
@@ -110,7 +135,8 @@ class Regressor:
             raise ValueError(f"got embeddings of width {rows.shape[1]}; expected {self.dim}")
         if not len(rows):
             return np.empty(0)
-        margins = self.booster.inplace_predict(rows, predict_type="margin")
+        seen = rows if self.line is None else self.line.beside(rows)
+        margins = self.booster.inplace_predict(seen, predict_type="margin")
         return np.maximum(_prices(margins, self.scaling) * self.smear, self.scaling.floor)
 
 
@@ -164,9 +190,62 @@ def fit(
             "factor (1.0 for no smearing)"
         )
     scaling = _scaling(truth, settings)
-    data = xgboost.QuantileDMatrix(rows, _targets(truth, scaling), max_bin=MAX_BIN)
+    line, unseen = _line(rows, truth)
+    seen = _beside(rows, unseen)
+    data = xgboost.QuantileDMatrix(seen, _targets(truth, scaling), max_bin=MAX_BIN)
     booster = xgboost.train(_parameters(settings, seed, cores()), data, num_boost_round=n_trees)
-    return Regressor(booster, settings, scaling, float(smear), n_trees, rows.shape[1])
+    return Regressor(booster, line, settings, scaling, float(smear), n_trees, rows.shape[1])
+
+
+def _line(embeddings: Embeddings, prices: Floats) -> tuple[Line, Floats]:
+    """Fit ridge regression to log prices, with the penalty that is best for rows held out.
+
+    Everything is centred on the means of all rows, so that with a penalty that flattens the line
+    the numbers of all folds are 0: a fold's own mean would tell its rows' prices backwards.
+
+    Args:
+        embeddings: (n, dim).
+        prices: (n,), positive.
+
+    Returns:
+        The line through all rows, and for each row (n,) the number of one that has not seen it.
+    """
+    logs = np.log(prices)
+    logs -= logs.mean()
+    centre = embeddings.mean(axis=0, dtype=np.float64)
+    rows = embeddings - centre.astype(np.float32)
+    spread = np.sqrt(np.einsum("nd,nd->d", rows, rows, dtype=np.float64) / len(rows))
+    spread[spread <= ROUNDING * np.abs(centre)] = np.inf  # it never changes, and gets no weight
+    rows /= spread.astype(np.float32)
+    products, shares = _products(rows, logs)
+    fold_of = np.random.default_rng(0).permutation(len(rows)) % LINE_FOLDS
+    unseen = np.empty((len(rows), len(LINE_PENALTIES)))
+    for number in range(LINE_FOLDS):
+        held_out = fold_of == number
+        without = _products(rows[held_out], logs[held_out])
+        weights = _ridges(products - without[0], shares - without[1])
+        unseen[held_out] = rows[held_out] @ weights
+    best = int(np.argmin(((unseen - logs[:, None]) ** 2).mean(axis=0)))
+    chosen = _ridges(products, shares)[:, best] / spread
+    return Line(chosen, float(centre @ chosen)), unseen[:, best]
+
+
+def _products(rows: Embeddings, logs: Floats) -> tuple[Floats, Floats]:
+    """Multiply features with each other and with the log prices: (dim, dim), (dim,)."""
+    return (rows.T @ rows).astype(np.float64), np.einsum("nd,n->d", rows, logs)
+
+
+def _ridges(products: Floats, shares: Floats) -> Floats:
+    """Solve ridge regression for each of the penalties: (dim, penalties)."""
+    values, vectors = np.linalg.eigh(products)
+    bent = (vectors.T @ shares)[:, None] / (np.maximum(values, 0)[:, None] + LINE_PENALTIES)
+    return np.asarray(vectors @ bent)
+
+
+def _beside(embeddings: Embeddings, numbers: Floats) -> Embeddings:
+    """Put a number behind each row: (n, dim), (n,) -> (n, dim + 1)."""
+    most = np.finfo(np.float32).max
+    return np.column_stack([embeddings, np.clip(numbers, -most, most).astype(np.float32)])
 
 
 def duan(prices: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
@@ -195,8 +274,9 @@ def fold(
         train: row numbers to learn from.
         valid: row numbers held out.
     """
-    rows = xgboost.QuantileDMatrix(embeddings[train], max_bin=MAX_BIN)
-    held_out = xgboost.QuantileDMatrix(embeddings[valid], max_bin=MAX_BIN, ref=rows)
+    line, unseen = _line(embeddings[train], prices[train])
+    rows = xgboost.QuantileDMatrix(_beside(embeddings[train], unseen), max_bin=MAX_BIN)
+    held_out = xgboost.QuantileDMatrix(line.beside(embeddings[valid]), max_bin=MAX_BIN, ref=rows)
     return Fold(rows, held_out, prices[train], prices[valid])
 
 
@@ -251,6 +331,8 @@ def save(regressor: Regressor, folder: Path) -> None:
         "n_trees": regressor.n_trees,
         "dim": regressor.dim,
     }
+    if regressor.line is not None:
+        values["line"] = [*regressor.line.weights.tolist(), regressor.line.offset]
     (folder / VALUES_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -267,8 +349,15 @@ def load(folder: Path) -> Regressor:
         # Two threads wait for each other at the end of each call: a row of a request took 16 ms
         # while other threads were busy, and 0.6 ms on one thread. Encoding takes far longer anyway.
         booster.set_param({"device": device(), "nthread": 1})
+        line = values.get("line")
         loaded = Regressor(
-            booster, settings, scaling, values["smear"], values["n_trees"], values["dim"]
+            booster,
+            line and Line(np.array(line[:-1], np.float64), float(line[-1])),
+            settings,
+            scaling,
+            values["smear"],
+            values["n_trees"],
+            values["dim"],
         )
     except (OSError, KeyError, TypeError, ValueError, xgboost.core.XGBoostError) as error:
         raise ValueError(
@@ -276,10 +365,11 @@ def load(folder: Path) -> Regressor:
             f"and {VALUES_FILE}, as save() writes them"
         ) from None
     found = (booster.num_boosted_rounds(), booster.num_features())
-    if found != (loaded.n_trees, loaded.dim):
+    expected = (loaded.n_trees, loaded.dim + (loaded.line is not None))
+    if found != expected:
         raise ValueError(
             f"got {found} trees and features in {folder / TREES_FILE}; expected "
-            f"{(loaded.n_trees, loaded.dim)}, as {VALUES_FILE} says"
+            f"{expected}, as {VALUES_FILE} says"
         )
     return loaded
 

@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 import xgboost
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
 from bat import regressor
 from bat.regressor import Settings
@@ -67,6 +69,69 @@ def test_trees_start_from_the_median_price():
         settings = Settings(target=target, learning_rate=1e-6)
         found = regressor.fit(embeddings, prices, settings, n_trees=1, seed=0).predict(embeddings)
         np.testing.assert_allclose(found, np.median(prices), rtol=1e-4)
+
+
+def test_the_line_finds_the_weights_that_made_the_prices():
+    embeddings, prices = corpus()
+    line, unseen = regressor._line(embeddings, prices)
+    np.testing.assert_allclose(line.weights, [1, 0.5, 0, 0, 0, 0], atol=0.01)
+    logs = np.log(prices) - np.log(prices).mean()
+    np.testing.assert_allclose(line.beside(embeddings)[:, -1], logs, atol=0.05)
+    np.testing.assert_allclose(unseen, logs, atol=0.1)
+
+
+def test_what_a_line_says_of_its_own_rows_is_told_by_others():
+    rng = np.random.default_rng(3)
+    embeddings = rng.normal(2, 3, size=(60, 4)).astype(np.float32)
+    prices = np.exp(embeddings[:, 0] + rng.normal(size=60))
+    _, unseen = regressor._line(embeddings, prices)
+    scaled = StandardScaler().fit_transform(embeddings.astype(np.float64))
+    logs = np.log(prices) - np.log(prices).mean()
+    fold_of = np.random.default_rng(0).permutation(60) % regressor.LINE_FOLDS
+    by_penalty = []
+    for penalty in regressor.LINE_PENALTIES:
+        told = np.empty(60)
+        for fold in range(regressor.LINE_FOLDS):
+            ridge = Ridge(penalty, fit_intercept=False)
+            ridge.fit(scaled[fold_of != fold], logs[fold_of != fold])
+            told[fold_of == fold] = ridge.predict(scaled[fold_of == fold])
+        by_penalty.append(told)
+    best = min(by_penalty, key=lambda told: np.mean((told - logs) ** 2))
+    np.testing.assert_allclose(unseen, best, atol=1e-4)
+
+
+def test_a_line_through_noise_tells_nothing():
+    embeddings, prices = corpus(2_000)
+    line, unseen = regressor._line(embeddings, np.random.default_rng(1).permutation(prices))
+    assert max(np.abs(unseen).max(), np.abs(line.beside(embeddings)[:, -1]).max()) < 0.1
+
+
+def test_features_that_never_change_and_single_rows_have_a_line():
+    for rows in (1, 3, 50):
+        line, unseen = regressor._line(np.ones((rows, 3), np.float32), np.arange(1.0, rows + 1))
+        assert not line.weights.any()
+        assert not unseen.any()
+
+
+def test_trees_with_a_line_read_what_is_spread_over_all_numbers(monkeypatch):
+    embeddings = np.random.default_rng(0).normal(size=(900, 40)).astype(np.float32)
+    prices = np.exp(embeddings.sum(axis=1) / 6)
+
+    def error():
+        found = regressor.fit(embeddings[:600], prices[:600], Settings(), n_trees=200, seed=0)
+        return np.mean(np.abs(found.predict(embeddings[600:]) - prices[600:]))
+
+    with_line = error()
+    nothing = regressor.Line(np.zeros(40), 0.0), np.zeros(600)
+    monkeypatch.setattr(regressor, "_line", lambda *rows: nothing)
+    assert with_line < 0.7 * error()
+
+
+def test_a_price_does_not_depend_on_the_rows_beside_it():
+    embeddings, _ = corpus()
+    found = fitted()
+    one_by_one = [found.predict(row[None])[0] for row in embeddings]
+    np.testing.assert_array_equal(one_by_one, found.predict(embeddings))
 
 
 @pytest.mark.parametrize(("target", "loss"), EVERY_AIM)
@@ -148,6 +213,20 @@ def test_a_saved_regressor_predicts_the_same_bits(tmp_path, target, loss):
     assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".ubj", ".json"}
 
 
+def test_trees_of_older_versions_without_a_line_are_loaded(tmp_path):
+    embeddings, prices = corpus()
+    new = fitted()
+    targets = regressor._targets(prices, new.scaling)
+    bare = xgboost.train({"max_depth": 2}, xgboost.DMatrix(embeddings, targets), 30)
+    regressor.save(dataclasses.replace(new, booster=bare, line=None), tmp_path)
+    assert "line" not in json.loads((tmp_path / regressor.VALUES_FILE).read_text())
+    old = regressor.load(tmp_path)
+    expected = regressor._prices(
+        bare.predict(xgboost.DMatrix(embeddings), output_margin=True), new.scaling
+    )
+    np.testing.assert_array_equal(old.predict(embeddings), expected)
+
+
 def test_what_cannot_be_loaded_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no regressor in .*; expected regressor\.ubj"):
         regressor.load(tmp_path)
@@ -155,7 +234,7 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
     values = tmp_path / regressor.VALUES_FILE
     good = values.read_text()
     values.write_text(good.replace('"n_trees": 30', '"n_trees": 29'))
-    with pytest.raises(ValueError, match=r"got \(30, 6\) trees and features"):
+    with pytest.raises(ValueError, match=r"got \(30, 7\) trees and features"):
         regressor.load(tmp_path)
     values.write_text(good.replace("log_price", "logprice"))
     with pytest.raises(ValueError, match="target='logprice'"):
