@@ -90,11 +90,10 @@ class EncoderModel:
 
 @dataclass(frozen=True)
 class RegressorModel:
-    """An XGBoost booster."""
+    """A ``regressor.Regressor``: trees, and the values without which they give no price."""
 
     name: str
-    booster: Any
-    dimension: int
+    fitted: Any
 
 
 Record = (

@@ -657,7 +657,7 @@ def evaluation_records(evaluation: Evaluation, prepared: Prepared) -> Iterable[r
     yield records.Params(settings | extra)
     yield records.Table("trials.csv", list(evaluation.trials))
     yield dataset_record(prepared, "study")
-    yield records.RegressorModel("regressor", evaluation.fitted.booster, evaluation.fitted.dim)
+    yield records.RegressorModel("regressor", evaluation.fitted)
 
 
 def _baseline(

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -25,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema
 
-from bat import cli, encoder, pricer, records, units
+from bat import cli, encoder, pricer, records, regressor, units
 from bat.cli import InputError
 
 REGISTERED_MODEL = "bat-pricer"
@@ -514,12 +515,15 @@ def _log_model(record: records.Record) -> None:
                 extra_files=[str(seen)] if seen.exists() else None,
             )
         elif isinstance(record, records.RegressorModel):
-            mlflow.xgboost.log_model(
-                record.booster,
-                name=record.name,
-                model_format="ubj",
-                pip_requirements=_requirements(),
-            )
+            with tempfile.TemporaryDirectory() as folder:
+                regressor.save(record.fitted, Path(folder))
+                mlflow.xgboost.log_model(
+                    record.fitted.booster,
+                    name=record.name,
+                    model_format="ubj",
+                    pip_requirements=_requirements(),
+                    extra_files=[str(Path(folder) / regressor.VALUES_FILE)],
+                )
 
 
 def _requirements() -> list[str]:

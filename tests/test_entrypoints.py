@@ -17,7 +17,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bat import baselines, champion, corpus, encoder, mlm, pricer, scaling, search, study, tracking
+from bat import (
+    baselines,
+    champion,
+    corpus,
+    encoder,
+    mlm,
+    pricer,
+    regressor,
+    scaling,
+    search,
+    study,
+    tracking,
+)
 from bat.cli import InputError
 from entrypoints import evaluate, finetune, promote, scaling_study, score
 from entrypoints import report as report_again
@@ -120,6 +132,23 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     )
     assert child.inputs.dataset_inputs[0].dataset.digest == (
         parent.inputs.dataset_inputs[0].dataset.digest
+    )
+
+    # a regressor's model holds all that its predictions take
+    (kept,) = (m for m in models if (m.name, m.source_run_id) == ("regressor", child.info.run_id))
+    folder = Path(mlflow.artifacts.download_artifacts(kept.model_uri))
+    shutil.copy(folder / "extra_files" / regressor.VALUES_FILE, tmp_path)
+    shutil.copy(folder / "model.ubj", tmp_path / regressor.TREES_FILE)
+    (tuned,) = (m for m in models if (m.name, m.source_run_id) == ("encoder", child.info.run_id))
+    opened = encoder.open_encoder(tracking.resolve(tuned.model_uri))
+    loaded = corpus.load("auctions:500")
+    test = corpus.rows(loaded, "test")
+    np.testing.assert_allclose(
+        regressor.load(tmp_path).predict(encoder.encode(opened, [loaded.texts[i] for i in test])),
+        pd.read_csv(client.download_artifacts(child.info.run_id, "test_predictions.csv"))[
+            "predicted"
+        ],
+        rtol=1e-4,
     )
 
     # the registry: one version, the arm that validation prefers
