@@ -218,7 +218,7 @@ def _line(embeddings: Embeddings, prices: Floats) -> tuple[Line, Floats]:
     spread[spread <= ROUNDING * np.abs(centre)] = np.inf  # it never changes, and gets no weight
     rows /= spread.astype(np.float32)
     products, shares = _products(rows, logs)
-    fold_of = np.random.default_rng(0).permutation(len(rows)) % LINE_FOLDS
+    fold_of = _line_folds(embeddings)
     unseen = np.empty((len(rows), len(LINE_PENALTIES)))
     for number in range(LINE_FOLDS):
         held_out = fold_of == number
@@ -228,6 +228,14 @@ def _line(embeddings: Embeddings, prices: Floats) -> tuple[Line, Floats]:
     best = int(np.argmin(((unseen - logs[:, None]) ** 2).mean(axis=0)))
     chosen = _ridges(products, shares)[:, best] / spread
     return Line(chosen, float(centre @ chosen)), unseen[:, best]
+
+
+def _line_folds(embeddings: Embeddings) -> npt.NDArray[np.intp]:
+    """Deal rows out, (n,); equal ones share a fold, or one would tell the other's price."""
+    hashes = np.fromiter((hash(row.tobytes()) for row in embeddings), np.int64, len(embeddings))
+    _, first, same = np.unique(hashes, return_index=True, return_inverse=True)
+    dealt = np.random.default_rng(0).permutation(len(embeddings)) % LINE_FOLDS
+    return np.asarray(dealt[first[same]])
 
 
 def _products(rows: Embeddings, logs: Floats) -> tuple[Floats, Floats]:

@@ -100,6 +100,13 @@ def test_what_a_line_says_of_its_own_rows_is_told_by_others():
     np.testing.assert_allclose(unseen, best, atol=1e-4)
 
 
+def test_rows_of_one_text_do_not_tell_each_other_their_prices():
+    embeddings, prices = corpus(100)
+    twice, apart = np.repeat(embeddings, 2, axis=0), np.repeat(prices, 2) * np.tile([0.5, 2], 100)
+    _, unseen = regressor._line(twice, apart)
+    np.testing.assert_allclose(unseen[0::2], unseen[1::2], atol=1e-6)
+
+
 def test_a_line_through_noise_tells_nothing():
     embeddings, prices = corpus(2_000)
     line, unseen = regressor._line(embeddings, np.random.default_rng(1).permutation(prices))
