@@ -129,7 +129,9 @@ def calibrate(
         raise ValueError(f"got {truth.size} calibration rows; expected at least 3")
     _, known = regressor.checked(embeddings, prices)
     away = np.abs(np.log(known / np.asarray(held_out, np.float64)))
-    spread = regressor.fit(embeddings, _floored(away), SPREAD, n_trees=SPREAD_TREES, seed=seed)
+    spread = regressor.fit(
+        embeddings, _floored(away), SPREAD, n_trees=SPREAD_TREES, seed=seed, with_line=False
+    )
     scale = _floored(spread.predict(rows))
     return Calibrated(spread, np.sort(np.log(truth / fitted.predict(rows)) / scale))
 

@@ -109,7 +109,7 @@ class Regressor:
     """Prices for embeddings; ``fit`` or ``load`` makes one, and threads may share it."""
 
     booster: Any
-    line: Line | None  # none in those that older versions saved
+    line: Line | None  # none where trees do without, and in those that older versions saved
     settings: Settings
     scaling: Scaling
     smear: float
@@ -168,6 +168,7 @@ def fit(
     n_trees: int,
     seed: int,
     smear: float = 1.0,
+    with_line: bool = True,
 ) -> Regressor:
     """Fit trees to every row given; how many trees was found before, on held-out rows.
 
@@ -179,6 +180,7 @@ def fit(
         seed: of the sampling of rows and columns; same seed, same bits on one machine's CPU.
         smear: factor on every prediction. On log prices trees predict a median; Duan's factor,
             from held-out rows (``duan``), makes it a mean. 1 leaves the median.
+        with_line: let the trees see the column of ``Line``.
 
     Raises:
         ValueError: shapes disagree, a value is not finite, a price is not positive.
@@ -190,8 +192,10 @@ def fit(
             "factor (1.0 for no smearing)"
         )
     scaling = _scaling(truth, settings)
-    line, unseen = _line(rows, truth)
-    seen = _beside(rows, unseen)
+    line, seen = None, rows
+    if with_line:
+        line, unseen = _line(rows, truth)
+        seen = _beside(rows, unseen)
     data = xgboost.QuantileDMatrix(seen, _targets(truth, scaling), max_bin=MAX_BIN)
     booster = xgboost.train(_parameters(settings, seed, cores()), data, num_boost_round=n_trees)
     return Regressor(booster, line, settings, scaling, float(smear), n_trees, rows.shape[1])
@@ -373,6 +377,11 @@ def load(folder: Path) -> Regressor:
             f"and {VALUES_FILE}, as save() writes them"
         ) from None
     found = (booster.num_boosted_rounds(), booster.num_features())
+    if loaded.line is not None and loaded.line.weights.shape != (loaded.dim,):
+        raise ValueError(
+            f"got a line of {loaded.line.weights.size} weights in {folder / VALUES_FILE}; expected "
+            f"{loaded.dim}"
+        )
     expected = (loaded.n_trees, loaded.dim + (loaded.line is not None))
     if found != expected:
         raise ValueError(

@@ -572,7 +572,7 @@ def tuning_text(tuned: study.TunedFolder, base: str, run_id: str) -> str:
     return (
         f"{base} tuned on {story['documents']:,} documents ({story['tokens']:,} tokens, "
         f"{story['steps']:,} steps, {study.tokens_per_second(story):,.0f} tokens/s).\n"
-        f"{kind} loss a masked token {losses[0]:.3f} → {losses[-1]:.3f}. "
+        f"{kind} loss a masked token {losses[0]:.3f} → {losses[-1]:.3f}, of the weights as tuned. "
         f"Reloaded, its embeddings differ by at most {story['reload_difference']:.1g}.\n"
         f"Evaluate it: mlflow run . -e evaluate -P encoder=runs:/{run_id}/encoder"
     )

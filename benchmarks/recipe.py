@@ -1,7 +1,7 @@
 """Which way of tuning makes embeddings tell prices better: a field of recipes, halved twice.
 
 BAT_CORPORA=folder python -m benchmarks.recipe [--toy] [--corpora bat-10k,wine-5k]
-BAT_CORPORA=folder python -m benchmarks.recipe --confirm plain/tuned,NAME/FEATURES [--seeds 0,1,2]
+BAT_CORPORA=folder python -m benchmarks.recipe --confirm "plain/tuned;NAME/FEATURES" [--seeds 0,1,2]
 
 Each recipe tunes the default encoder on some documents of a corpus; one fixed regressor of trees
 and one ridge regression are fitted to the same rows, and judged against those on the features of
@@ -74,6 +74,7 @@ FIELD = {
     "plain": Variation(),
     "rate 3e-4": Variation({"learning_rate": 3e-4}),
     "a layer more": Variation(deeper=1),
+    "a layer more, rate 3e-4": Variation({"learning_rate": 3e-4}, deeper=1),
     "a layer more, 3 passes": Variation({"passes": 3}, deeper=1),
     "3 passes": Variation({"passes": 3}),
     "5 passes": Variation({"passes": 5}),
@@ -84,7 +85,11 @@ FIELD = {
     "mask 0.4": Variation({"mask_share": 0.4}),
     "whole words": Variation({"whole_words": True}),
     "upper half": Variation(layers="upper"),
+    "lower half": Variation(layers="lower"),
     "a layer more, lower half": Variation(layers="lower", deeper=1),
+    "a layer more, text a row": Variation(
+        {"blocks_a_step": 24, "micro_blocks": 12}, alone=True, deeper=1
+    ),
     "embeddings fixed": Variation(layers="layers"),
     "layer decay 0.7": Variation(layer_decay=0.7),
     "decay from half": Variation({"decay_share": 0.5}),
@@ -133,8 +138,9 @@ class Rows:
 def rows_that_choose(loaded: Corpus, seed: int, documents: int) -> Rows:
     """Fit to the documents that are tuned on; ask for others, none of them of the test part."""
     tuned_on = corpus.tuning_texts(loaded, seed=seed)[:documents]
-    taken = np.concatenate([tuned_on, corpus.rows(loaded, "test")])
-    others = np.setdiff1d(np.arange(len(loaded.texts)), taken)
+    taken = np.isin(loaded.text_ids, loaded.text_ids[tuned_on])
+    taken[corpus.rows(loaded, "test")] = True
+    others = np.flatnonzero(~taken)
     asked = np.random.default_rng(0).permutation(others)[:CHOOSING_ROWS]
     return _rows(loaded, tuned_on, asked)
 
@@ -331,6 +337,7 @@ def tuned(
         texts=units.digest(texts),
         variation=dataclasses.asdict(variation),
         seed=seed,
+        precision=str(mlm.precision("auto")),
         code=units.code(mlm) + _own_code(),
     )
     return units.build("benchmark-recipe", unit, fill)
@@ -512,7 +519,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--corpora", help="names with commas between; all when left out")
-    parser.add_argument("--confirm", help="recipe/features pairs with commas between")
+    parser.add_argument("--confirm", help="recipe/features pairs with ; between")
     parser.add_argument("--seeds", default="0,1,2", help="for --confirm")
     asked = parser.parse_args()
     if asked.toy:
@@ -529,10 +536,16 @@ def main() -> None:
     corpora = TOY if asked.toy else CONFIRM if asked.confirm else CORPORA
     if asked.corpora:
         corpora = {name: corpora[name] for name in asked.corpora.split(",")}
+    for pair in asked.confirm.split(";") if asked.confirm else ():
+        name, _, kind = pair.partition("/")
+        if name not in FIELD or kind not in FEATURES:
+            parser.error(f"{pair!r}: expected one of {list(FIELD)} / one of {list(FEATURES)}")
+        if FEATURES[kind][2] and len(corpora) < 2:
+            parser.error(f"{pair!r}: a control needs a second corpus")
     opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
     with tracking.run("recipe") as tracker:
         if asked.confirm:
-            pairs = [tuple(each.split("/")) for each in asked.confirm.split(",")]
+            pairs = [tuple(each.split("/")) for each in asked.confirm.split(";")]
             seeds = [int(seed) for seed in asked.seeds.split(",")]
             confirm(opened, corpora, pairs, seeds, tracker)
         else:

@@ -134,6 +134,12 @@ def test_trees_with_a_line_read_what_is_spread_over_all_numbers(monkeypatch):
     assert with_line < 0.7 * error()
 
 
+def test_trees_do_without_a_line_where_told():
+    found = fitted(with_line=False)
+    assert found.line is None
+    assert found.booster.num_features() == found.dim == 6
+
+
 def test_a_price_does_not_depend_on_the_rows_beside_it():
     embeddings, _ = corpus()
     found = fitted()
@@ -242,6 +248,10 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
     good = values.read_text()
     values.write_text(good.replace('"n_trees": 30', '"n_trees": 29'))
     with pytest.raises(ValueError, match=r"got \(30, 7\) trees and features"):
+        regressor.load(tmp_path)
+    whole = json.loads(good)
+    values.write_text(json.dumps(whole | {"line": whole["line"][1:]}))
+    with pytest.raises(ValueError, match=r"got a line of 5 weights in .*; expected 6"):
         regressor.load(tmp_path)
     values.write_text(good.replace("log_price", "logprice"))
     with pytest.raises(ValueError, match="target='logprice'"):
