@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -133,7 +134,11 @@ def tasks(cluster):
 
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
     try:
-        events = [each for each in ray.timeline() if each.get("cat", "").startswith("task::_")]
+        counts, events = [], []
+        while len(counts) < 2 or (counts[-1] != counts[-2] and len(counts) < 10):
+            time.sleep(3)  # workers tell of what they did with some delay
+            events = [each for each in ray.timeline() if each.get("cat", "").startswith("task::_")]
+            counts.append(len(events))
     finally:
         ray.shutdown()
     return [(e["cat"][6:], e["tid"], e["ts"], e["ts"] + e["dur"]) for e in events]
