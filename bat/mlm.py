@@ -131,10 +131,9 @@ class Tuned:
     tokens: int
     steps: int
     blocks_a_step: int
-    losses: tuple[tuple[int, float], ...]  # step, mean cross-entropy a masked token
-    held_out: tuple[
-        tuple[int, float], ...
-    ]  # like losses of the tuned weights, whatever their share
+    # Step and mean cross-entropy a masked token, of the weights as tuned, whatever their share.
+    losses: tuple[tuple[int, float], ...]
+    held_out: tuple[tuple[int, float], ...]
     head_warmed: bool
     masked_only: bool
     seconds: float  # trunk since the last branch, and this branch
@@ -526,7 +525,7 @@ def put_back(model: Any, encoder: Encoder, share: float = 1.0) -> Any:
     before = transformer(encoder.model).state_dict()
     weights = {
         name: torch.lerp(before[name], new, share)
-        if share < 1 and name in before and new.is_floating_point()
+        if name in before and new.is_floating_point()
         else new
         for name, new in model.base_model.state_dict().items()
     }

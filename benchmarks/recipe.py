@@ -212,13 +212,17 @@ def _vary(variation: Variation) -> Any:
     return lambda: [setattr(mlm, name, value) for name, value in kept.items()]
 
 
+def _layers(model: Any) -> torch.nn.ModuleList:
+    """Find the list in which a model's layers stand."""
+    lists = (each for each in model.base_model.modules() if isinstance(each, torch.nn.ModuleList))
+    return next(each for each in lists if len(each) == model.config.num_hidden_layers)
+
+
 def _open_deeper(plain: Any, count: int, opened: Encoder) -> tuple[Any, list[str]]:
     """Put copies of the last layer on top; they are warmed up with the rest of the head."""
     model, lacking = plain(opened)
     known = set(dict(model.named_parameters()))
-    depth = model.config.num_hidden_layers
-    stacks = (each for each in model.base_model.modules() if isinstance(each, torch.nn.ModuleList))
-    stack = next(each for each in stacks if len(each) == depth)
+    stack = _layers(model)
     stack.extend(copy.deepcopy(stack[-1]) for _ in range(count))
     model.config.num_hidden_layers += count
     return model, lacking + [name for name, _ in model.named_parameters() if name not in known]
@@ -227,9 +231,7 @@ def _open_deeper(plain: Any, count: int, opened: Encoder) -> tuple[Any, list[str
 def _put_back_less(plain: Any, model: Any, opened: Encoder, share: float) -> Any:
     """Leave out the layers that were put on top."""
     depth = encoder.transformer(opened.model).config.num_hidden_layers
-    stacks = (each for each in model.base_model.modules() if isinstance(each, torch.nn.ModuleList))
-    stack = next(each for each in stacks if len(each) == model.config.num_hidden_layers)
-    del stack[depth:]
+    del _layers(model)[depth:]
     return plain(model, opened, share)
 
 
@@ -302,8 +304,8 @@ def _anchored(plain: Any, factory: Any, weight: float) -> Any:
 def _own_code() -> str:
     """Fingerprint what changes the tuning here; a new name in the field changes nothing."""
     changes = (
-        _Scaled, _scale, _vary, _open_deeper, _put_back_less, _pack_alone, _trimmed, _pooled_rows,
-        _anchored,
+        _Scaled, _scale, _vary, _layers, _open_deeper, _put_back_less, _pack_alone, _trimmed,
+        _pooled_rows, _anchored,
     )  # fmt: skip
     return units.digest(map(inspect.getsource, changes))
 
