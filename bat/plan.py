@@ -132,8 +132,8 @@ def _tree_rows(n: int, trials: int) -> float:
     """Count trees times rows of a search: what it may take at most, at the share seen in use."""
     a_fold = n * (search.FOLDS - 1) / search.FOLDS
     screen = trials * search.SCREEN_FOLDS * search.SCREEN_TREES * min(a_fold, search.SCREEN_ROWS)
-    finals = math.ceil(trials / search.FINAL_SHARE) * search.FINAL_TREES
-    return TREES_USED * (screen + finals * search.FOLDS * a_fold)
+    finals = math.ceil(trials / search.FINAL_SHARE) * search.FOLDS * a_fold
+    return TREES_USED * (screen + search.FINAL_TREES * (finals + regressor.FOREST * n))
 
 
 def text(plan: Plan, prepared: Prepared) -> str:

@@ -335,6 +335,7 @@ def _evaluate(
         prices[train],
         found.settings,
         n_trees=found.n_trees,
+        forest=regressor.FOREST,
         seed=seed,
         smear=found.smear,
     )

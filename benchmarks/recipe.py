@@ -1,6 +1,7 @@
 """Which way of tuning makes embeddings tell prices better: a field of recipes, halved twice.
 
-BAT_CORPORA=folder python -m benchmarks.recipe [--toy] [--corpora bat-10k,wine-5k]
+BAT_CORPORA=folder python -m benchmarks.recipe [--toy] [--corpora bat-10k,wine-5k] \
+    [--recipes "plain;rate 3e-4"]
 BAT_CORPORA=folder python -m benchmarks.recipe --confirm "plain/tuned;NAME/FEATURES" [--seeds 0,1,2]
 
 Each recipe tunes the default encoder on some documents of a corpus; one fixed regressor of trees
@@ -50,7 +51,8 @@ ROWS = 10_000  # at most, of a corpus
 TOY = {"a": "auctions:300", "b": "auctions:320"}
 RUNGS, TOY_RUNGS = (1_500, 2_400, 3_400), (120, 180)  # documents that are tuned on
 CHOOSING_ROWS = 2_500  # at most: what they cost to embed grows with them, their doubt with the root
-TREES, TOY_TREES = 300, 10
+TREES = regressor.Settings(learning_rate=0.05)
+ROUNDS, TOY_ROUNDS = 500, 10
 HELD_OUT = 200
 LAYER = re.compile(r"\.layers?\.(\d+)\.")
 PENALTIES = np.logspace(0, 5, 11)
@@ -116,9 +118,9 @@ FEATURES = {
 }
 
 
-def trees() -> int:
-    """Count the trees of the fixed regressor."""
-    return TOY_TREES if "--toy" in sys.argv else TREES
+def rounds() -> int:
+    """Count the rounds in which the trees of the fixed regressor grow."""
+    return TOY_ROUNDS if "--toy" in sys.argv else ROUNDS
 
 
 @dataclass(frozen=True)
@@ -394,7 +396,9 @@ def judge(opened: Encoder, weights: Path | None, kind: str, rows: Rows) -> dict[
     fitted, prices = seen[: rows.fitted], rows.prices[: rows.fitted]
 
     def fill(folder: Path) -> None:
-        grown = regressor.fit(fitted, prices, regressor.Settings(), n_trees=trees(), seed=0)
+        grown = regressor.fit(
+            fitted, prices, TREES, n_trees=rounds(), seed=0, forest=regressor.FOREST
+        )
         ridge = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(fitted, np.log(prices))
         asked = seen[rows.fitted :]
         guesses = {"trees": grown.predict(asked), "ridge": np.exp(ridge.predict(asked))}
@@ -404,7 +408,7 @@ def judge(opened: Encoder, weights: Path | None, kind: str, rows: Rows) -> dict[
         seen=units.digest([seen.tobytes().hex()]),
         prices=rows.prices.tolist(),
         fitted=rows.fitted,
-        trees=trees(),
+        rounds=rounds(),
         code=units.code(regressor) + units.digest([inspect.getsource(judge)]),
     )
     return dict(np.load(units.build("benchmark-recipe", unit, fill) / "guesses.npz"))
@@ -420,10 +424,13 @@ def open_corpora(asked: Mapping[str, str]) -> dict[str, Corpus]:
 
 
 def screen(
-    opened: Encoder, asked: Mapping[str, str], rungs: Sequence[int], tracker: records.Tracker
+    opened: Encoder,
+    asked: Mapping[str, str],
+    alive: Sequence[str],
+    rungs: Sequence[int],
+    tracker: records.Tracker,
 ) -> None:
-    """Halve the field at each rung by the mean gain in R² of log price over the corpora."""
-    alive = list(FIELD)
+    """Halve the recipes at each rung by the mean gain in R² of log price over the corpora."""
     loaded = open_corpora(asked)
     for rung, documents in enumerate(rungs):
         gains: dict[tuple[str, str], list[float]] = {}
@@ -516,11 +523,30 @@ def _by_seeds(
     return {model: np.stack([one[model] for one in found]) for model in found[0]}
 
 
+def _names(
+    parser: argparse.ArgumentParser, asked: argparse.Namespace, corpora: int
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Read the recipes to screen, and the pairs of recipe and features to confirm."""
+    names = asked.recipes.split(";") if asked.recipes else list(FIELD)
+    if unknown := set(names) - set(FIELD):
+        parser.error(f"{sorted(unknown)}: expected some of {list(FIELD)}")
+    pairs = []
+    for pair in asked.confirm.split(";") if asked.confirm else ():
+        name, _, kind = pair.partition("/")
+        if name not in FIELD or kind not in FEATURES:
+            parser.error(f"{pair!r}: expected one of {list(FIELD)} / one of {list(FEATURES)}")
+        if FEATURES[kind][2] and corpora < 2:
+            parser.error(f"{pair!r}: a control needs a second corpus")
+        pairs.append((name, kind))
+    return names, pairs
+
+
 def main() -> None:
     """Screen the field, or confirm some pairs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--corpora", help="names with commas between; all when left out")
+    parser.add_argument("--recipes", help="names with ; between, to screen; all when left out")
     parser.add_argument("--confirm", help="recipe/features pairs with ; between")
     parser.add_argument("--seeds", default="0,1,2", help="for --confirm")
     asked = parser.parse_args()
@@ -538,20 +564,14 @@ def main() -> None:
     corpora = TOY if asked.toy else CONFIRM if asked.confirm else CORPORA
     if asked.corpora:
         corpora = {name: corpora[name] for name in asked.corpora.split(",")}
-    for pair in asked.confirm.split(";") if asked.confirm else ():
-        name, _, kind = pair.partition("/")
-        if name not in FIELD or kind not in FEATURES:
-            parser.error(f"{pair!r}: expected one of {list(FIELD)} / one of {list(FEATURES)}")
-        if FEATURES[kind][2] and len(corpora) < 2:
-            parser.error(f"{pair!r}: a control needs a second corpus")
+    names, pairs = _names(parser, asked, len(corpora))
     opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
     with tracking.run("recipe") as tracker:
         if asked.confirm:
-            pairs = [tuple(each.split("/")) for each in asked.confirm.split(";")]
             seeds = [int(seed) for seed in asked.seeds.split(",")]
             confirm(opened, corpora, pairs, seeds, tracker)
         else:
-            screen(opened, corpora, TOY_RUNGS if asked.toy else RUNGS, tracker)
+            screen(opened, corpora, names, TOY_RUNGS if asked.toy else RUNGS, tracker)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,13 @@ def ours(x: np.ndarray, prices: np.ndarray, seed: int) -> tuple[Reached, float, 
     found = search.search(x, prices, trials=TRIALS, seed=seed, progress=clock)
     total = time.perf_counter() - start
     fitted = regressor.fit(
-        x, prices, found.settings, n_trees=found.n_trees, seed=seed, smear=found.smear
+        x,
+        prices,
+        found.settings,
+        n_trees=found.n_trees,
+        seed=seed,
+        smear=found.smear,
+        forest=regressor.FOREST,
     )
     return reached, total, fitted.predict
 

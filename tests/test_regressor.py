@@ -134,6 +134,23 @@ def test_trees_with_a_line_read_what_is_spread_over_all_numbers(monkeypatch):
     assert with_line < 0.7 * error()
 
 
+def test_a_forest_that_samples_nothing_steps_as_one_tree_does_and_one_that_samples_steadies():
+    whole = Settings(subsample=1.0, colsample_bytree=1.0)
+    embeddings, prices = corpus()
+    one = regressor.fit(embeddings, prices, whole, n_trees=20, seed=0).predict(embeddings)
+    four = regressor.fit(embeddings, prices, whole, n_trees=20, seed=0, forest=4)
+    np.testing.assert_allclose(four.predict(embeddings), one, rtol=1e-4)
+
+    def apart(forest):
+        first, second = (
+            regressor.fit(embeddings, prices, Settings(), n_trees=20, seed=seed, forest=forest)
+            for seed in (0, 1)
+        )
+        return np.abs(np.log(first.predict(embeddings) / second.predict(embeddings))).mean()
+
+    assert apart(4) < 0.7 * apart(1)
+
+
 def test_trees_do_without_a_line_where_told():
     found = fitted(with_line=False)
     assert found.line is None
