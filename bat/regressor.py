@@ -192,10 +192,11 @@ def fit(
         ValueError: shapes disagree, a value is not finite, a price is not positive.
     """
     rows, truth = checked(embeddings, prices)
-    if isinstance(smear, bool) or not (np.isfinite(smear) and smear > 0) or n_trees < 1:
+    least = min(n_trees, forest)
+    if isinstance(smear, bool) or not (np.isfinite(smear) and smear > 0) or least < 1:
         raise ValueError(
-            f"got n_trees={n_trees}, smear={smear}; expected at least one tree and a positive "
-            "factor (1.0 for no smearing)"
+            f"got n_trees={n_trees}, forest={forest}, smear={smear}; expected at least one tree "
+            "and a positive factor (1.0 for no smearing)"
         )
     scaling = _scaling(truth, settings)
     line, seen = None, rows

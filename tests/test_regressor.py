@@ -306,7 +306,7 @@ def test_rows_that_cannot_be_learnt_from_are_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             regressor.fit(rows, truth, Settings(), n_trees=1, seed=0)
-    for more in ({"n_trees": 0}, {"smear": True}, {"smear": 0.0}, {"smear": np.nan}):
+    for more in ({"n_trees": 0}, {"forest": 0}, {"smear": True}, {"smear": 0.0}, {"smear": np.nan}):
         with pytest.raises(ValueError, match="positive factor"):
             fitted(**more)
     with pytest.raises(ValueError, match="got embeddings of width 5; expected 6"):
