@@ -17,7 +17,7 @@ import numpy.typing as npt
 import optuna
 
 from bat import regressor
-from bat.regressor import CrossValidated, Fold, Settings
+from bat.regressor import CrossValidated, Fold, Regressor, Settings
 
 FOLDS = 4
 TRIALS = 30
@@ -54,7 +54,7 @@ Rows = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Found:
-    """The best settings for one embedding, ready for ``regressor.fit``, and how they were found."""
+    """The best settings for one embedding, ready for ``fit``, and how they were found."""
 
     settings: Settings
     n_trees: int
@@ -141,6 +141,26 @@ def search(
     for (_, valid), guesses in zip(_splits(parts, seed), outcome.predictions, strict=True):
         held_out[valid] = guesses * smear
     return Found(settings, outcome.n_trees, smear, mae, held_out, log.table)
+
+
+def fit(found: Found, embeddings: npt.ArrayLike, prices: npt.ArrayLike, *, seed: int) -> Regressor:
+    """Fit the regressor of a search to all its rows, ``regressor.FOREST`` trees a round.
+
+    Args:
+        found: what ``search`` returned for these rows.
+        embeddings: float32, shape (n, dim).
+        prices: n positive prices.
+        seed: as for ``regressor.fit``, whose errors are raised here too.
+    """
+    return regressor.fit(
+        embeddings,
+        prices,
+        found.settings,
+        n_trees=found.n_trees,
+        forest=regressor.FOREST,
+        seed=seed,
+        smear=found.smear,
+    )
 
 
 def assign_folds(groups: int | npt.ArrayLike, *, folds: int, seed: int) -> Rows:

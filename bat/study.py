@@ -330,15 +330,7 @@ def _evaluate(
             seed=seed,
             progress=functools.partial(_show_trial, bar),
         )
-    fitted = regressor.fit(
-        features[train],
-        prices[train],
-        found.settings,
-        n_trees=found.n_trees,
-        forest=regressor.FOREST,
-        seed=seed,
-        smear=found.smear,
-    )
+    fitted = search.fit(found, features[train], prices[train], seed=seed)
     regressor.save(fitted, folder)
     np.save(folder / "predictions.npy", fitted.predict(features))
     kept = dataclasses.asdict(found) | {"seconds": time.monotonic() - began}

@@ -21,7 +21,7 @@ import numpy as np
 import optuna
 import xgboost
 
-from bat import corpus, encoder, metrics, regressor, search
+from bat import corpus, encoder, metrics, search
 
 ROWS = int(os.environ.get("BAT_ROWS", "10005"))
 TRIALS = int(os.environ.get("BAT_TRIALS", "30"))
@@ -96,15 +96,7 @@ def ours(x: np.ndarray, prices: np.ndarray, seed: int) -> tuple[Reached, float, 
 
     found = search.search(x, prices, trials=TRIALS, seed=seed, progress=clock)
     total = time.perf_counter() - start
-    fitted = regressor.fit(
-        x,
-        prices,
-        found.settings,
-        n_trees=found.n_trees,
-        seed=seed,
-        smear=found.smear,
-        forest=regressor.FOREST,
-    )
+    fitted = search.fit(found, x, prices, seed=seed)
     return reached, total, fitted.predict
 
 

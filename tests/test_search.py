@@ -114,9 +114,7 @@ def test_what_was_found_beats_the_median_and_fits():
     fresh, truth = corpus(seed=1)
     # A few high prices decide the size of any error, so it is taken as a share of the median's.
     before, now = (np.mean(np.abs(paid - np.median(prices))) for paid in (prices, truth))
-    trees = regressor.fit(
-        embeddings, prices, found.settings, n_trees=found.n_trees, seed=0, smear=found.smear
-    )
+    trees = search.fit(found, embeddings, prices, seed=0)
     error = np.mean(np.abs(trees.predict(fresh) - truth))
     assert error / now < 1.2 * found.mae / before
     assert error < 0.7 * now
