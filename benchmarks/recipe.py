@@ -2,15 +2,17 @@
 
 BAT_CORPORA=folder python -m benchmarks.recipe [--toy] [--corpora bat-10k,wine-5k] \
     [--recipes "plain;rate 3e-4"]
-BAT_CORPORA=folder python -m benchmarks.recipe --confirm "plain/tuned;NAME/FEATURES" [--seeds 0,1,2]
+BAT_CORPORA=folder python -m benchmarks.recipe --confirm "plain/tuned;NAME/FEATURES" \
+    [--seeds 0,1,2] [--soup]
 
 Each recipe tunes the default encoder on some documents of a corpus; one fixed regressor of trees
 and one ridge regression are fitted to the same rows, and judged against those on the features of
 the factory encoder. Rows that neither has seen, the test part apart, choose. ``--confirm`` tunes
 the named pairs of recipe and features at full size and reports the test part; features with the
 factory's beside them also against an encoder tuned on another corpus (what more columns alone are
-worth). All steps are kept under ``BAT_HOME``: a killed run goes on, and two runs with other
-``--corpora`` share the work. Each pair is a run in MLflow.
+worth). ``--soup`` confirms one encoder whose weights are the mean over the seeds. All steps are
+kept under ``BAT_HOME``: a killed run goes on, and two runs with other ``--corpora`` share the
+work. Each pair is a run in MLflow.
 """
 
 from __future__ import annotations
@@ -347,6 +349,26 @@ def tuned(
     return units.build("benchmark-recipe", unit, fill)
 
 
+def soup(folders: Sequence[Path]) -> Path:
+    """Average the weights of some tunings; a folder like theirs.
+
+    After Wortsman et al. (2022), "Model soups", ICML, arXiv 2203.05482: the uniform soup.
+    """
+
+    def fill(folder: Path) -> None:
+        each = [torch.load(one / "weights.pt", weights_only=True) for one in folders]
+        mean = {
+            name: torch.stack([one[name] for one in each]).mean(0)
+            if value.is_floating_point()
+            else value
+            for name, value in each[0].items()
+        }
+        torch.save(mean, folder / "weights.pt")
+
+    unit = units.key(soup=[one.name for one in folders])
+    return units.build("benchmark-recipe", unit, fill)
+
+
 def pooled(opened: Encoder, weights: Path | None, share: float, texts: Sequence[str]) -> np.ndarray:
     """Embed texts, once, with weights between factory and tuned; before Normalize, (n, d)."""
 
@@ -484,6 +506,7 @@ def confirm(
     asked: Mapping[str, str],
     pairs: Sequence[tuple[str, str]],
     seeds: Sequence[int],
+    averaged: bool,
     tracker: records.Tracker,
 ) -> None:
     """Report the test part for each pair; two embeddings also against two of equal width."""
@@ -493,11 +516,11 @@ def confirm(
         for place, (where, each) in enumerate(loaded.items()):
             rows = rows_that_report(each)
             factory = judge(opened, None, "tuned", rows)
-            own = _by_seeds(opened, each, FIELD[name], seeds, kind, rows)
+            own = _by_seeds(opened, each, FIELD[name], seeds, averaged, kind, rows)
             compared = [("own minus factory", own, factory)]
             if FEATURES[kind][2]:
                 elsewhere = loaded[names[place - 1]]
-                control = _by_seeds(opened, elsewhere, FIELD[name], seeds, kind, rows)
+                control = _by_seeds(opened, elsewhere, FIELD[name], seeds, averaged, kind, rows)
                 compared += [
                     (f"control, tuned on {names[place - 1]}, minus factory", control, factory),
                     ("own minus control", own, control),
@@ -507,7 +530,8 @@ def confirm(
                     model: metrics.paired(rows.asked, ours[model], theirs[model])
                     for model in factory
                 }
-                tell(tracker, f"{name}/{kind}, {label}", where, -1, seeds, told)
+                told_of = f"{name}/{kind}{', soup' if averaged else ''}, {label}"
+                tell(tracker, told_of, where, -1, seeds, told)
 
 
 def _by_seeds(
@@ -515,11 +539,18 @@ def _by_seeds(
     source: Corpus,
     variation: Variation,
     seeds: Sequence[int],
+    averaged: bool,
     kind: str,
     rows: Rows,
 ) -> dict[str, np.ndarray]:
-    """Predict what is asked for (seeds, t) from encoders tuned on a source, by each regressor."""
-    found = [judge(opened, tuned(opened, source, variation, seed), kind, rows) for seed in seeds]
+    """Predict what is asked for (seeds, t) from encoders tuned on a source, by each regressor.
+
+    ``averaged`` makes one encoder of them all: then the result is (1, t).
+    """
+    encoders = [tuned(opened, source, variation, seed) for seed in seeds]
+    if averaged:
+        encoders = [soup(encoders)]
+    found = [judge(opened, one, kind, rows) for one in encoders]
     return {model: np.stack([one[model] for one in found]) for model in found[0]}
 
 
@@ -549,6 +580,9 @@ def main() -> None:
     parser.add_argument("--recipes", help="names with ; between, to screen; all when left out")
     parser.add_argument("--confirm", help="recipe/features pairs with ; between")
     parser.add_argument("--seeds", default="0,1,2", help="for --confirm")
+    parser.add_argument(
+        "--soup", action="store_true", help="confirm the mean of the seeds' weights"
+    )
     asked = parser.parse_args()
     if asked.toy:
         mlm.MIN_STEPS = mlm.HEAD_STEPS = 2
@@ -569,7 +603,7 @@ def main() -> None:
     with tracking.run("recipe") as tracker:
         if asked.confirm:
             seeds = [int(seed) for seed in asked.seeds.split(",")]
-            confirm(opened, corpora, pairs, seeds, tracker)
+            confirm(opened, corpora, pairs, seeds, asked.soup, tracker)
         else:
             screen(opened, corpora, names, TOY_RUNGS if asked.toy else RUNGS, tracker)
 
