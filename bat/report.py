@@ -110,9 +110,28 @@ def answer(outcome: Outcome) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
+@functools.lru_cache(maxsize=2)
+def over_factory(outcome: Outcome) -> Mapping[int, Mapping[str, metrics.Interval]]:
+    """Compare every tuned encoder with the factory's on the same test rows.
+
+    Args:
+        outcome: of the study.
+
+    Returns:
+        By the documents tuned on, the paired difference of each metric; empty without the
+        factory encoder.
+    """
+    factory = outcome.row("factory")
+    return {
+        row.documents: metrics.paired(outcome.prices, row.predictions, factory.predictions)
+        for row in outcome.rows
+        if factory and row.documents
+    }
+
+
 def _gain(outcome: Outcome, factory: Row, tuned: Sequence[Row]) -> list[str]:
     full = tuned[-1]
-    against = metrics.paired(outcome.prices, full.predictions, factory.predictions)
+    against = over_factory(outcome)[full.documents or 0]
     mae = against["mae"]
     if mae.high < 0:
         verdict = "pays on this corpus: the error falls"
@@ -277,10 +296,18 @@ def _doubts(outcome: Outcome) -> list[str]:
 
 
 def curve(outcome: Outcome, name: str) -> Figure:
-    """Draw one metric against the documents tuned on, with intervals and lines to compare with."""
+    """Draw one metric against the documents tuned on, and beside it what changed from the factory.
+
+    Intervals of two arms overlap long before their difference on the same rows is in doubt, so
+    that difference has a panel of its own.
+    """
+    gains = over_factory(outcome)
     with mpl.rc_context(LOOK):
-        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-        axes = figure.subplots()
+        figure = Figure(figsize=(9.6 if gains else 7.2, 4.8), layout="constrained")
+        widths = (3, 2) if gains else (1,)
+        axes, *beside = figure.subplots(
+            1, len(widths), squeeze=False, sharex=True, width_ratios=widths
+        )[0]
         sizes = _draw_points(axes, outcome, name, BLUE, "o", "fine-tuned")
         if sum(1 for size in sizes if size) > 1 and 0 in sizes:
             _draw_fit(axes, learned(outcome)[0][name], max(sizes))
@@ -290,7 +317,20 @@ def curve(outcome: Outcome, name: str) -> Figure:
             ceiling = getattr(outcome.about.ceiling, name)
             axes.axhline(ceiling, color=PURPLE, ls=":", lw=1.5, label="ceiling (all facts known)")
         _name_axes(axes, outcome, name)
+        for other in beside:
+            _draw_gains(other, gains, name)
     return figure
+
+
+def _draw_gains(axes: Any, gains: Mapping[int, Mapping[str, metrics.Interval]], name: str) -> None:
+    """Draw how far each tuned encoder is from the factory's, on the same rows."""
+    _draw_scores(axes, list(gains), [each[name] for each in gains.values()], BLUE, "o")
+    _thousands(axes)
+    axes.axhline(0, color=ORANGE, ls="--", lw=1.5)
+    better = "above" if name.startswith("r2") else "below"
+    axes.set_title("minus factory, paired, 95 %")
+    axes.set_xlabel("documents tuned on")
+    axes.set_ylabel(f"change of {_unit(name)}; {better} 0 is better")
 
 
 def _draw_points(
@@ -298,19 +338,45 @@ def _draw_points(
 ) -> list[int]:
     """Draw a study's encoders with their intervals; return their sizes."""
     points = [row for row in outcome.rows if row.documents is not None]
-    x = [row.documents or 0 for row in points]
-    scores = [row.scores[name] for row in points]
+    sizes = [row.documents or 0 for row in points]
+    _draw_scores(axes, sizes, [row.scores[name] for row in points], colour, marker, label)
+    return sizes
+
+
+def _draw_scores(
+    axes: Any,
+    sizes: Sequence[int],
+    scores: Sequence[metrics.Interval],
+    colour: str,
+    marker: str,
+    label: str = "",
+) -> None:
+    """Draw numbers with their intervals against the documents tuned on."""
     y = np.array([score.value for score in scores])
     ends = np.array([[s.value - s.low for s in scores], [s.high - s.value for s in scores]])
-    axes.errorbar(x, y, yerr=np.abs(ends), fmt=f"{marker}-", color=colour, capsize=3, label=label)
-    return x
+    axes.errorbar(
+        sizes, y, yerr=np.abs(ends), fmt=f"{marker}-", color=colour, capsize=3, label=label
+    )
+
+
+def _unit(name: str) -> str:
+    return TITLES[name] + ("" if name.startswith("r2") else " (price units)")
+
+
+def _thousands(axes: Any) -> None:
+    """Write the numbers along the axes as they are written elsewhere, and few of the wide ones."""
+    axes.locator_params(axis="x", nbins=5)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.10g}")
 
 
 def _name_axes(axes: Any, outcome: Outcome, name: str) -> None:
+    """Say what a figure's (left) panel shows; the legend stands below, where it hides nothing."""
+    _thousands(axes)
     axes.set_xlabel("documents tuned on (0: the factory encoder)")
-    axes.set_ylabel(TITLES[name] + ("" if name.startswith("r2") else " (price units)"))
+    axes.set_ylabel(_unit(name))
     axes.set_title(f"{outcome.about.corpus}: {TITLES[name]} on the test part, 95 %")
-    axes.legend(frameon=False, fontsize=9, loc="best")
+    axes.figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=3)
 
 
 def _draw_fit(axes: Any, found: scaling.Curve, largest: int) -> None:

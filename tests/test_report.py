@@ -133,14 +133,26 @@ def test_tables_are_aligned_and_marked_down():
 
 @pytest.mark.parametrize("name", ["r2", "mae", "medae"])
 def test_a_curve_shows_every_size_and_lines_to_compare(name, tmp_path):
-    figure = report.curve(outcome({0: 0.3, 500: 0.2, 2000: 0.1}), name)
-    axes = figure.axes[0]
+    found = outcome({0: 0.3, 500: 0.2, 2000: 0.1})
+    figure = report.curve(found, name)
+    axes, beside = figure.axes
     points = axes.containers[0].lines[0].get_xdata()
     assert list(points) == [0, 500, 2000]
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {"fine-tuned", "factory", "TF-IDF + SVD"} <= set(labels)
+    assert len(labels) == len(set(labels))
+    ours, factory = (found.row(arm).predictions for arm in ("tuned on 500", "factory"))
+    gain = metrics.paired(found.prices, ours, factory)[name]
+    (line, _, (bars,)) = beside.containers[0]
+    assert line.get_xydata()[0] == pytest.approx((500, gain.value))
+    assert bars.get_segments()[0][:, 1] == pytest.approx((gain.low, gain.high))
+    assert ("above 0" in beside.get_ylabel()) == (name == "r2")
     figure.savefig(tmp_path / "curve.png")
     assert Path(tmp_path / "curve.png").stat().st_size > 10_000
+
+
+def test_a_curve_without_the_factory_encoder_has_one_panel():
+    assert len(report.curve(outcome({500: 0.2, 2000: 0.1}), "mae").axes) == 1
 
 
 def test_what_is_missing_is_named():
@@ -161,8 +173,9 @@ def test_studies_are_compared_at_their_largest_size_on_the_same_rows():
     assert f"MAE {mae:,.0f} [" in said
     lines = report.table_together(together)
     assert [line[:2] for line in lines[1:3]] == [["small", "factory"], ["small", "tuned on 500"]]
-    axes = report.curves_together(together, "mae").axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["small", "large"]
+    figure = report.curves_together(together, "mae")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["small", "large"]
     assert all(list(c.lines[0].get_xdata()) == [0, 500] for c in axes.containers)
 
 
