@@ -19,12 +19,12 @@ from bat.outcome import Floats, Outcome, Row
 TITLES = {"r2": "R²", "mae": "MAE", "medae": "MedAE", "r2_log": "R² of log price"}
 # Okabe and Ito 2008: eight colours that stay apart for colour-blind readers.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
-GREY, BLACK = "#777777", "#000000"
+VERMILION, GREY, BLACK = "#D55E00", "#777777", "#000000"
 COLOURS, MARKERS = (BLUE, ORANGE, GREEN, PURPLE, BLACK), "osD^"
 LOOK = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
 CURVES = ("r2", "medae", "mae")  # the metrics that get a figure
 SMALL_PRICE = 100.0
-WORDS = baselines.LABELS["tfidf"]
+WORDS, SUPERVISED = baselines.LABELS["tfidf"], baselines.LABELS["supervised"]
 FEW_SEEDS = 5  # below it, seeds resampled say little (arXiv 2511.19794)
 
 
@@ -248,18 +248,22 @@ def best_baseline(outcome: Outcome) -> Row | None:
 
 
 def _against_words(outcome: Outcome, tuned: Sequence[Row]) -> list[str]:
-    """Compare the largest arm with TF-IDF, and with the best baseline: they cost nearly nothing."""
+    """Compare the largest arm with what costs nearly nothing, and with learning from prices."""
     last = tuned[-1] if tuned else outcome.row("factory")
     if not last:
         return []
     name, best = last.name if last.documents else "as it came", best_baseline(outcome)
+    kinds = {
+        WORDS: "with the same search",
+        SUPERVISED: "the same encoder fine-tuned end to end on the training prices",
+    }
     said = []
     for row in outcome.rows:
-        if row is best or row.name == WORDS:
+        if row is best or row.name in kinds:
             mae = metrics.paired(outcome.prices, last.predictions, row.predictions)["mae"]
             verdict = "loses to" if mae.low > 0 else "is not told apart from"
             verdict = "beats" if mae.high < 0 else verdict
-            what = "the best baseline by validation" if row is best else "with the same search"
+            what = "the best baseline by validation" if row is best else kinds[row.name]
             said.append(
                 f"The encoder {name} {verdict} {row.name} ({what}): MAE differs by "
                 f"{interval('mae', mae, sign=True)}."
@@ -395,7 +399,11 @@ def _draw_fit(axes: Any, found: scaling.Curve, largest: int) -> None:
 
 def _lines(outcome: Outcome) -> list[tuple[Row, str, Any]]:
     """Choose what the curve is compared with; weak baselines would only stretch the axis."""
-    styles: dict[str, tuple[str, Any]] = {"factory": (ORANGE, "--"), WORDS: (GREEN, "-.")}
+    styles: dict[str, tuple[str, Any]] = {
+        "factory": (ORANGE, "--"),
+        WORDS: (GREEN, "-."),
+        SUPERVISED: (VERMILION, (0, (4, 1, 1, 1, 1, 1))),
+    }
     if best := best_baseline(outcome):
         styles.setdefault(best.name, (BLACK, (0, (5, 1))))
     return [(row, *styles[row.name]) for row in outcome.rows if row.name in styles]

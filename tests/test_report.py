@@ -155,6 +155,22 @@ def test_a_curve_without_the_factory_encoder_has_one_panel():
     assert len(report.curve(outcome({500: 0.2, 2000: 0.1}), "mae").axes) == 1
 
 
+def test_learning_from_prices_is_compared_and_drawn_where_it_was_asked_for():
+    found = outcome({0: 0.3, 500: 0.2})
+    better = found.prices * 1.1
+    row = dataclasses.replace(
+        found.rows[-1],
+        name="supervised",
+        predictions=better[None],
+        scores=metrics.bootstrap(found.prices, better, draws=200),
+        validation_mae=2000.0,  # not the best baseline
+    )
+    found = dataclasses.replace(found, rows=[*found.rows, row])
+    assert "The encoder tuned on 500 loses to supervised (the same encoder" in report.answer(found)
+    labels = [text.get_text() for text in report.curve(found, "mae").legends[0].get_texts()]
+    assert "supervised" in labels
+
+
 def test_what_is_missing_is_named():
     half = dataclasses.replace(outcome({0: 0.1, 500: 0.2}), missing=("documents=1000 seed=0",))
     assert "Unfinished: documents=1000 seed=0 are not there." in report.answer(half)
