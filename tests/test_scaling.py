@@ -418,6 +418,17 @@ def test_h4_three_sizes_predict_the_rest_of_a_line_alone(values, verdict, name, 
     assert verdicts(values, factory=110.0, name=name)[title] == verdict
 
 
+def test_h4_is_open_where_the_rows_are_too_few_to_see_a_bend():
+    n, bent = np.array([400.0, 800, 1200, 1600, 2000]), [8273, 7590, 7214, 7049, 6967]
+    parts = {
+        name: scores(bent, n=n, factory=9500.0, rows=200, name=name)
+        for name in ("r2", "mae", "medae")
+    }
+    (found,) = (v for v in scaling.hypotheses(parts) if v.claim.startswith("MAE"))
+    assert found.number.low < 0 < found.number.high
+    assert found.verdict == "cannot tell"
+
+
 def test_h4_holds_on_planted_lines_but_for_one_in_twenty():
     told = [
         scaling.hypotheses(
