@@ -56,7 +56,8 @@ def calibrate(arm: Arm, prepared: Prepared) -> tuple[interval.Calibrated, metric
         seed=arm.seed,
     )
     low, high = calibrated.bounds(embeddings[test], predictions[test], calibrated.usual_coverage)
-    return calibrated, metrics.share((low <= prices[test]) & (prices[test] <= high))
+    inside = (low <= prices[test]) & (prices[test] <= high)
+    return calibrated, metrics.share(inside, groups=prepared.corpus.group_ids[test])
 
 
 def register(
@@ -81,9 +82,11 @@ def register(
         margin: share of the champion's error by which the new one must be better.
     """
     about = found.about
-    scores = next(row.scores for row in found.rows if row.documents == arm.documents)
     calibrated, inside = calibrate(arm, prepared)
     loaded, test = prepared.corpus, prepared.rows("test")
+    scores = metrics.bootstrap(
+        loaded.prices[test], arm.evaluation.predictions[test], groups=loaded.group_ids[test]
+    )
     others = np.setdiff1d(np.arange(len(loaded.texts)), test)
     seen = frozenset(corpus.row_digests([loaded.texts[row] for row in others]))
     seen |= encoder.rows_seen(arm.folder) or frozenset()
@@ -95,6 +98,7 @@ def register(
         "corpus": about.corpus,
         "corpus_digest": about.digest,
         "finetune_on": about.finetune_on,
+        "parts_by": about.parts_by,
         "coverage": f"{calibrated.usual_coverage:.4g}",
         **{
             name: f"{s.value:.6g} [{s.low:.6g}, {s.high:.6g}]"
@@ -109,7 +113,7 @@ def register(
         version = tracker.register(
             folder, tags, f"Encoder and regressor chosen by validation.\n\n{lines}"
         )
-    verdict = _verdict(arm, prepared, tracker, version, seen, about.finetune_on, promote, margin)
+    verdict = _verdict(arm, prepared, tracker, version, seen, about, promote, margin)
     tracker.log(records.Tags({"registered": version, "promotion": verdict.reason}))
     return Registered(version, verdict, calibrated.usual_coverage, inside)
 
@@ -120,7 +124,7 @@ def _verdict(
     tracker: records.Tracker,
     version: str,
     seen: frozenset[str],
-    protocol: str,
+    about: outcome.About,
     promote: str,
     margin: float,
 ) -> Verdict:
@@ -135,9 +139,12 @@ def _verdict(
             return Verdict(True, "it was promoted before the study was interrupted")
         elif promote == "always":
             verdict = Verdict(True, f"promote=always; version {present.version} was")
-        elif present.tags.get("finetune_on") != protocol:
+        elif present.tags.get("finetune_on") != about.finetune_on:
             told = f"version {present.version} was tuned on {present.tags.get('finetune_on')} texts"
-            return Verdict(False, f"{told}, this one on {protocol}: no fair comparison")
+            return Verdict(False, f"{told}, this one on {about.finetune_on}: no fair comparison")
+        elif present.tags.get("parts_by") != about.parts_by:
+            told = f"version {present.version} had its parts by {present.tags.get('parts_by')}"
+            return Verdict(False, f"{told}, this one by {about.parts_by}: no fair comparison")
         else:
             verdict = _compared(arm, prepared, tracker, present, seen, margin)
         if not verdict.promoted:
@@ -174,6 +181,7 @@ def _compared(
         loaded.prices[rows],
         arm.evaluation.predictions[rows],
         predictions,
+        groups=loaded.group_ids[rows],
         margin=margin,
         comparisons=before,
     )
@@ -200,7 +208,13 @@ def too_few(rows: int) -> Verdict:
 
 
 def judge(
-    prices: Floats, new: Floats, present: Floats, *, margin: float, comparisons: int
+    prices: Floats,
+    new: Floats,
+    present: Floats,
+    *,
+    groups: npt.ArrayLike | None = None,
+    margin: float,
+    comparisons: int,
 ) -> Verdict:
     """Compare a new pair with the champion on the same rows, paired, by their absolute errors.
 
@@ -208,10 +222,11 @@ def judge(
         prices: of the rows that neither has seen, shape (k,).
         new: what the new pair predicts for them.
         present: what the champion predicts for them.
+        groups: of the rows, shape (k,); those of one group are drawn together.
         margin: share of the champion's error by which the new one must be better for certain.
         comparisons: how often these rows were asked before: each time makes luck more likely.
     """
-    gain = metrics.paired(prices, new, present)["mae"]
+    gain = metrics.paired(prices, new, present, groups=groups)["mae"]
     bound = -margin * metrics.scores(prices, present)["mae"]
     told = (
         f"its MAE minus the champion's is {gain.value:+,.4g} [{gain.low:+,.4g}, "

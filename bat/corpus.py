@@ -69,7 +69,10 @@ class Corpus:
         counts: int64, how often the row stood in the source.
         lines: int64, line (or row) of the source where it stood first; the first is 1.
         text_ids: int64, equal for rows of the same text, from 0 without gaps.
+        group_ids: int64, equal for rows that err together: of one value of ``group_column``, or,
+            where none is named, of one text.
         parts: a name of ``PARTS``, or ``ASIDE``.
+        parts_by: what the parts hang on: ``text``, ``group_column=...`` or ``time_column=...``.
         rejected: the rows that were not used, in order of the source.
         n_read: rows of the source, the rejected ones included.
         digest: sha256 of all rows with their parts, whatever their order.
@@ -82,7 +85,9 @@ class Corpus:
     counts: npt.NDArray[np.int64]
     lines: npt.NDArray[np.int64]
     text_ids: npt.NDArray[np.int64]
+    group_ids: npt.NDArray[np.int64]
     parts: npt.NDArray[np.str_]
+    parts_by: str
     rejected: tuple[Rejected, ...]
     n_read: int
     digest: str
@@ -116,6 +121,7 @@ class _Document(NamedTuple):
     price: float
     part: str  # empty until all times are known, where a time column makes the parts
     time: _Time | None
+    group: bytes  # the text's key where there is no group column
 
 
 class _UnusableError(Exception):
@@ -154,7 +160,9 @@ def load(
     _check_rejected(name, rejected, n_read)
     if time_column:
         documents = _parted_by_time(name, documents)
-    corpus = _limited(_merged(name, documents, rejected, n_read), limit)
+    by = f"group_column={group_column}" if group_column else "text"
+    by = f"time_column={time_column}" if time_column else by
+    corpus = _limited(_merged(name, documents, rejected, n_read, by), limit)
     _check_enough(corpus)
     if medians is None:
         return corpus
@@ -612,9 +620,9 @@ def _document(line: int, fields: dict[str, Any], columns: _Columns) -> _Document
     price = _price(fields[columns.price])
     key = text_key(text)
     if columns.time:
-        return _Document(line, text, key, price, "", _time(fields[columns.time]))
+        return _Document(line, text, key, price, "", _time(fields[columns.time]), key)
     group = _group(fields[columns.group]) if columns.group else key
-    return _Document(line, text, key, price, _part(group), None)
+    return _Document(line, text, key, price, _part(group), None, group)
 
 
 def _text(value: object) -> str:
@@ -706,12 +714,25 @@ def _excerpt(text: str) -> str:
     return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
 
 
-def _merged(name: str, documents: list[_Document], rejected: list[Rejected], n_read: int) -> Corpus:
+def _ids(keys: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    """Number keys in the order in which they come first."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+
+
+def _merged(
+    name: str,
+    documents: list[_Document],
+    rejected: list[Rejected],
+    n_read: int,
+    parts_by: str,
+) -> Corpus:
     """Make one row of all documents with the same text, price and part."""
     ids: dict[bytes, int] = {}
     spellings: list[str] = []
     counts: dict[tuple[int, float, str], int] = {}
     lines: list[int] = []
+    groups: list[bytes] = []  # a row that stands in several has the first
     for document in documents:
         text_id = ids.setdefault(document.key, len(ids))
         if text_id == len(spellings):
@@ -721,6 +742,7 @@ def _merged(name: str, documents: list[_Document], rejected: list[Rejected], n_r
         if row not in counts:
             counts[row] = 0
             lines.append(document.line)
+            groups.append(document.group)
         counts[row] += 1
     text_ids = np.array([text_id for text_id, _, _ in counts], np.int64)
     corpus = Corpus(
@@ -730,7 +752,9 @@ def _merged(name: str, documents: list[_Document], rejected: list[Rejected], n_r
         counts=np.array(list(counts.values()), np.int64),
         lines=np.array(lines, np.int64),
         text_ids=text_ids,
+        group_ids=_ids(groups),
         parts=np.array([part for _, _, part in counts], np.str_),
+        parts_by=parts_by,
         rejected=tuple(rejected),
         n_read=n_read,
         digest="",
@@ -768,6 +792,7 @@ def _limited(corpus: Corpus, limit: int) -> Corpus:
             counts=corpus.counts[kept],
             lines=corpus.lines[kept],
             text_ids=text_ids,
+            group_ids=corpus.group_ids[kept],
         ),
         parts,
     )

@@ -16,11 +16,13 @@ NAMES = ("r2", "mae", "medae", "r2_log")
 # any real price, so that only the predictions of a model that ignores the sign are touched.
 SMALLEST_PRICE = 1e-6
 COVERAGE = 0.95  # convention
+DRAWS = 2000  # resamples; the ends of an interval are themselves random below some 1,000
 CHUNK_VALUES = 2_000_000  # resampled counts in memory at once: 16 MB of float64
-WINDOW = 5.0  # see _table: ten standard deviations
+WINDOW = 5.0  # see reach: ten standard deviations
 ROUNDING = 1e-12  # a resample whose variance is below this share of the whole's is constant
 
 Floats = npt.NDArray[np.float64]
+Groups = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,18 @@ def scores(prices: npt.ArrayLike, predictions: npt.ArrayLike) -> dict[str, float
         ValueError: shapes disagree, a value is not finite, or R² is undefined.
     """
     truth, guesses = _checked(prices, predictions)
-    once = np.ones((1, truth.size))
-    values = np.mean([_resampled(_table(truth, row), once)[0] for row in guesses], axis=0)
+    once, alone = np.ones((1, truth.size)), np.arange(truth.size)
+    values = np.mean([_resampled(_table(truth, row, alone), once)[0] for row in guesses], axis=0)
     return dict(zip(NAMES, values.tolist(), strict=True))
 
 
 def bootstrap(
-    prices: npt.ArrayLike, predictions: npt.ArrayLike, *, draws: int = 2000, seed: int = 0
+    prices: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    *,
+    groups: npt.ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> dict[str, Interval]:
     """Score predictions with 95 % percentile intervals over test rows, and over seeds if several.
 
@@ -73,8 +80,10 @@ def bootstrap(
     Args:
         prices: n true prices, positive, not all equal.
         predictions: n predicted prices, or shape (seeds, n).
-        draws: resamples; the ends of the interval are themselves random below some 1,000.
-        seed: of the resampling; equal seeds take equal rows for equal n.
+        groups: n integers; rows of one group are drawn together, since they err together. Left
+            out, every row is drawn by itself.
+        draws: resamples.
+        seed: of the resampling; equal seeds take equal rows for equal n (and groups).
 
     Returns:
         An ``Interval`` for each of ``NAMES``; ``value`` is that of ``scores``.
@@ -84,9 +93,10 @@ def bootstrap(
 
     Source:
         Percentile interval: Efron and Tibshirani 1993, section 13.3. Rows and seeds crossed: Owen
-        2007, "The pigeonhole bootstrap". Too few seeds: arXiv 2511.19794.
+        2007, "The pigeonhole bootstrap". Groups: Davison and Hinkley 1997, section 3.8. Too few
+        seeds: arXiv 2511.19794.
     """
-    drawn = _drawn(prices, [predictions], draws, seed)[0]
+    drawn = _drawn(prices, [predictions], groups, draws, seed)[0]
     return _intervals(scores(prices, predictions), drawn)
 
 
@@ -95,7 +105,8 @@ def paired(
     ours: npt.ArrayLike,
     theirs: npt.ArrayLike,
     *,
-    draws: int = 2000,
+    groups: npt.ArrayLike | None = None,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Say how much better we are than they, with what both share (the rows) taken out.
@@ -104,6 +115,7 @@ def paired(
         prices: n true prices, positive, not all equal.
         ours: n predicted prices, or shape (seeds, n).
         theirs: likewise, with as many seeds as ours, row i of the same seed; or with one.
+        groups: as for ``bootstrap``.
         draws: resamples.
         seed: of the resampling; the rows drawn are those of ``bootstrap`` with the same seed.
 
@@ -114,7 +126,7 @@ def paired(
     Raises:
         ValueError: as for ``bootstrap``, or the numbers of seeds cannot be paired.
     """
-    mine, other = _drawn(prices, [ours, theirs], draws, seed)
+    mine, other = _drawn(prices, [ours, theirs], groups, draws, seed)
     value, their_value = scores(prices, ours), scores(prices, theirs)
     return _intervals({name: value[name] - their_value[name] for name in NAMES}, mine - other)
 
@@ -138,19 +150,19 @@ def _checked(prices: npt.ArrayLike, predictions: npt.ArrayLike) -> tuple[Floats,
     return truth, guesses
 
 
-def _table(prices: Floats, predictions: Floats) -> _Table:
+def _table(prices: Floats, predictions: Floats, groups: Groups) -> _Table:
     """Lay out one set of predictions for resampling.
 
-    The median of a resample is found by counting rows in order of their error. Its rank among all
-    rows has a standard deviation of sqrt(n) / 2, so only rows within 5 sqrt(n) of the middle are
-    kept in order, and the ones below them as a sum.
+    The median of a resample is found by counting rows in order of their error: only those within
+    reach of the middle are kept in order, and the ones below them as a sum.
     """
     n = prices.size
     log_prices = np.log(prices)
-    log_errors = log_prices - np.log(np.maximum(predictions, SMALLEST_PRICE))
+    smallest = min(SMALLEST_PRICE, prices.min())
+    log_errors = log_prices - np.log(np.maximum(predictions, smallest))
     errors = np.abs(prices - predictions)
     order = np.argsort(errors, kind="stable")
-    low = max(0, n // 2 - math.ceil(WINDOW * math.sqrt(n)))
+    low = max(0, n // 2 - reach(groups))
     window = order[low : n - low]
     below = np.zeros(n)
     below[order[:low]] = 1
@@ -164,23 +176,32 @@ def _resampled(table: _Table, counts: Floats) -> Floats:
 
     Args:
         table: of one set of predictions.
-        counts: shape (draws, n), every line with the sum n.
+        counts: shape (draws, n).
 
     Returns:
         Shape (draws, 4), in the order of ``NAMES``; R² of a constant resample is NaN.
     """
-    n = counts.shape[1]
+    n = counts.sum(axis=1)  # (draws,): other than the rows' number where groups differ in size
     sums = counts @ table.columns  # (draws, 8)
-    spread = sums[:, 2:4] - sums[:, 0:2] ** 2 / n  # (draws, 2): sums of squares around the mean
+    spread = sums[:, 2:4] - sums[:, 0:2] ** 2 / n[:, None]  # (draws, 2): squares around the mean
     spread[spread <= ROUNDING * table.columns[:, 2:4].sum(axis=0)] = np.nan
     r2, r2_log = (1 - sums[:, 4:6] / spread).T
     reached = sums[:, 7:] + np.cumsum(np.take(counts, table.window, axis=1), axis=1)  # (draws, w)
-    middle = [row.searchsorted([(n - 1) // 2, n // 2], side="right") for row in reached]
+    middles = np.column_stack([(n - 1) // 2, n // 2])
+    middle = [
+        row.searchsorted(ranks, side="right") for row, ranks in zip(reached, middles, strict=True)
+    ]
     medae = table.errors[np.array(middle)].mean(axis=1)
     return np.column_stack([r2, sums[:, 6] / n, medae, r2_log])
 
 
-def _drawn(prices: npt.ArrayLike, models: list[npt.ArrayLike], draws: int, seed: int) -> Floats:
+def _drawn(
+    prices: npt.ArrayLike,
+    models: list[npt.ArrayLike],
+    groups: npt.ArrayLike | None,
+    draws: int,
+    seed: int,
+) -> Floats:
     """Score every model on the same resamples; shape (models, draws, 4)."""
     checked = [_checked(prices, predictions) for predictions in models]
     truth, seeds = checked[0][0], max(len(guesses) for _, guesses in checked)
@@ -191,7 +212,8 @@ def _drawn(prices: npt.ArrayLike, models: list[npt.ArrayLike], draws: int, seed:
             f"got {[len(guesses) for _, guesses in checked]} seeds; expected equal numbers of "
             "seeds, or one seed on one side"
         )
-    tables = [[_table(truth, row) for row in guesses] for _, guesses in checked]
+    together = numbered(groups, truth.size)
+    tables = [[_table(truth, row, together) for row in guesses] for _, guesses in checked]
     rows_rng, seeds_rng = (np.random.default_rng([seed, level]) for level in range(2))
     shares = seeds_rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
     n = truth.size
@@ -199,15 +221,58 @@ def _drawn(prices: npt.ArrayLike, models: list[npt.ArrayLike], draws: int, seed:
     parts = []
     for start in range(0, draws, at_once):
         share = shares[start : start + at_once]  # (at_once, seeds)
-        counts = _counts(rows_rng, len(share), n)
+        counts = drawn_rows(rows_rng, len(share), together)
         parts.append([_mean_over_seeds(each, counts, share) for each in tables])
     return np.concatenate(parts, axis=1)
 
 
-def _counts(rng: np.random.Generator, draws: int, n: int) -> Floats:
-    """Draw n of n rows with replacement, and count them; shape (draws, n)."""
-    taken = rng.integers(0, n, size=(draws, n))
-    return np.array([np.bincount(rows, minlength=n) for rows in taken], dtype=np.float64)
+def numbered(groups: npt.ArrayLike | None, n: int) -> Groups:
+    """Number groups from 0 in the order in which their first rows stand.
+
+    Args:
+        groups: n integers, equal for rows that belong together; None where each row is alone.
+        n: rows.
+
+    Returns:
+        Shape (n,).
+
+    Raises:
+        ValueError: there is not one for each row.
+    """
+    if groups is None:
+        return np.arange(n)
+    ids = np.asarray(groups)
+    if ids.shape != (n,):
+        raise ValueError(f"got groups of shape {ids.shape}; expected ({n},), one for each price")
+    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def drawn_rows(rng: np.random.Generator, draws: int, groups: Groups) -> Floats:
+    """Draw as many groups as there are, with replacement, and count their rows.
+
+    Args:
+        rng: moves on.
+        draws: resamples.
+        groups: of ``numbered``, shape (n,).
+
+    Returns:
+        How often each row was taken, shape (draws, n); a line sums to n where groups are of one
+        size.
+    """
+    k = int(groups.max()) + 1
+    taken = rng.integers(0, k, size=(draws, k))
+    counts = np.array([np.bincount(each, minlength=k) for each in taken], dtype=np.float64)
+    return counts if k == groups.size else counts[:, groups]
+
+
+def reach(groups: Groups) -> int:
+    """Say how many rows from the middle, in order of their error, a resample's median can be.
+
+    Its rank among all rows has a standard deviation of at most sqrt(s) / 2, with s the sum of the
+    squared sizes of the groups (n where each row is alone): ten of them are enough.
+    """
+    return math.ceil(WINDOW * math.sqrt((np.bincount(groups) ** 2).sum()))
 
 
 def _mean_over_seeds(tables: list[_Table], counts: Floats, share: Floats) -> Floats:
@@ -229,8 +294,12 @@ def _intervals(values: dict[str, float], drawn: Floats) -> dict[str, Interval]:
     }
 
 
-def share(hits: npt.ArrayLike) -> Interval:
-    """Say which share of independent trials hit, with its 95 % interval.
+def share(hits: npt.ArrayLike, *, groups: npt.ArrayLike | None = None) -> Interval:
+    """Say which share of trials hit, with its 95 % interval.
+
+    Args:
+        hits: n truth values.
+        groups: as for ``bootstrap``; then the interval is a percentile one over groups.
 
     Source:
         Wilson 1927, "Probable inference, the law of succession, and statistical inference".
@@ -238,6 +307,12 @@ def share(hits: npt.ArrayLike) -> Interval:
     from scipy.stats import binomtest
 
     counted = np.asarray(hits, bool)
+    together = numbered(groups, counted.size)
+    if together.max() + 1 < counted.size:
+        counts = drawn_rows(np.random.default_rng(0), DRAWS, together)
+        tail = (1 - COVERAGE) / 2
+        ends = np.quantile(counts @ counted / counts.sum(axis=1), [tail, 1 - tail])
+        return Interval(float(counted.mean()), *map(float, ends))
     found = binomtest(int(counted.sum()), counted.size).proportion_ci(COVERAGE, method="wilson")
     return Interval(float(counted.mean()), float(found.low), float(found.high))
 

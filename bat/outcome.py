@@ -17,7 +17,7 @@ from bat.cli import InputError
 
 ABOUT_FILE, STOP_FILE, PREDICTIONS_FILE = "study.json", "stop.json", "test_predictions.csv"
 FILES = (ABOUT_FILE, STOP_FILE, PREDICTIONS_FILE)  # what ``rebuild`` reads
-COLUMNS = ("line", "price", "predicted")
+COLUMNS = ("line", "price", "group", "predicted")
 SECONDS = "_seconds"  # ends the names of metrics that hold the time of a stage
 
 Floats = npt.NDArray[np.float64]
@@ -38,7 +38,10 @@ class About:
     seeds: Sequence[int]
     baselines: Sequence[str]
     margin: float  # share of the gain that one may forgo and still call it enough
-    features: str = cli.TUNED  # studies of older versions do not say: there was no other
+    # What follows, studies of older versions do not say.
+    features: str = cli.TUNED
+    parts_by: str = "text"
+    base_protocol: str = "unknown"  # whether the base model has seen test texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,7 @@ class Outcome:
     skipped: Sequence[int] = ()  # sizes left out since they could not change the answer
     stop: scaling.Stop | None = None  # the last look at whether they could
     missing: Sequence[str] = ()  # arms and baselines that are not there, by name
+    groups: npt.ArrayLike | None = None  # (t,), rows that are drawn together; None, each alone
 
     def row(self, name: str) -> Row | None:
         """Find a line by its name."""
@@ -112,6 +116,7 @@ def assemble(
     scored: Sequence[Scored],
     stop: scaling.Stop | None = None,
     stopped_at: int = 0,
+    groups: npt.ArrayLike | None = None,
 ) -> Outcome:
     """Put the arms and baselines of a study together, whether or not all of them are there.
 
@@ -124,6 +129,7 @@ def assemble(
         scored: its arms and baselines, in any order.
         stop: the last look at whether larger sizes can matter, if there was one.
         stopped_at: the size after which that look was taken.
+        groups: of the test rows; those of one group are drawn together.
 
     Raises:
         InputError: no arm is there.
@@ -147,12 +153,12 @@ def assemble(
     wanted = [(size, seed) for seed in about.seeds for size in visited]
     missing = [arm_name(*each) for each in wanted if each not in arms]
     missing += [f"baseline={name}" for name in about.baselines if name not in names]
-    rows = [_row(prices, [arms[size, seed] for seed in seeds]) for size in sizes]
+    rows = [_row(prices, groups, [arms[size, seed] for seed in seeds]) for size in sizes]
     stages = dict.fromkeys(stage for each in [*used, *extra] for stage in each.seconds)
     return Outcome(
         about=about,
         prices=prices,
-        rows=[*rows, *(_row(prices, [each]) for each in extra)],
+        rows=[*rows, *(_row(prices, groups, [each]) for each in extra)],
         seeds=tuple(seeds),
         chosen=choose(used),
         seconds={
@@ -161,10 +167,11 @@ def assemble(
         skipped=tuple(size for size in about.sizes if size > last),
         stop=stop,
         missing=tuple(missing),
+        groups=groups,
     )
 
 
-def _row(prices: Floats, mine: Sequence[Scored]) -> Row:
+def _row(prices: Floats, groups: npt.ArrayLike | None, mine: Sequence[Scored]) -> Row:
     """Put the seeds of one size, or a baseline, on one line."""
     first = mine[0]
     predictions = np.stack([each.predictions for each in mine])
@@ -176,7 +183,7 @@ def _row(prices: Floats, mine: Sequence[Scored]) -> Row:
         name=name,
         documents=first.documents,
         predictions=predictions,
-        scores=metrics.bootstrap(prices, predictions),
+        scores=metrics.bootstrap(prices, predictions, groups=groups),
         validation_mae=float(np.mean([each.validation_mae for each in mine])),
         seconds={stage: sum(each.seconds[stage] for each in mine) for stage in first.seconds},
     )
@@ -194,20 +201,25 @@ def stop_record(stop: scaling.Stop, stopped_at: int) -> records.Record:
 
 
 def prediction_records(
-    lines: npt.NDArray[np.int64], prices: Floats, predictions: Floats, validation_mae: float
+    lines: npt.NDArray[np.int64],
+    prices: Floats,
+    groups: npt.NDArray[np.int64],
+    predictions: Floats,
+    validation_mae: float,
 ) -> list[records.Record]:
     """Say what was predicted for each test row: scores with intervals, and a table.
 
     Args:
         lines: of the source, shape (t,).
         prices: the true ones, shape (t,).
+        groups: shape (t,), equal for rows that are drawn together.
         predictions: shape (t,).
         validation_mae: what the choice between arms goes by.
     """
-    columns = (lines.tolist(), prices.tolist(), predictions.tolist())
+    columns = (each.tolist() for each in (lines, prices, groups, predictions))
     table = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
     return [
-        records.Metrics(metrics.flat(metrics.bootstrap(prices, predictions))),
+        records.Metrics(metrics.flat(metrics.bootstrap(prices, predictions, groups=groups))),
         records.Metrics({"validation_mae": validation_mae}),
         records.Table(PREDICTIONS_FILE, table),
     ]
@@ -257,6 +269,7 @@ def rebuild(kept: records.Kept) -> Outcome:
         [_scored(each, table["predicted"]) for each, table in zip(children, tables, strict=True)],
         scaling.Stop(**look["stop"]) if look else None,
         look["stopped_at"] if look else 0,
+        tables[-1]["group"] if tables else None,
     )
 
 
@@ -283,6 +296,8 @@ def labels(asked: Sequence[Mapping[str, str]], run_ids: Sequence[str]) -> list[s
 
 def _read_table(text: str) -> dict[str, Floats]:
     rows = list(csv.DictReader(io.StringIO(text)))
+    for number, row in enumerate(rows):
+        row.setdefault("group", str(number))  # tables of older versions have none
     return {name: np.array([float(row[name]) for row in rows]) for name in COLUMNS}
 
 

@@ -59,7 +59,7 @@ def results(outcome: Outcome) -> list[dict[str, Any]]:
         others["before"] = before if row.documents else None
         for what, other in others.items():
             if other and other is not row:
-                against = metrics.paired(outcome.prices, row.predictions, other.predictions)
+                against = _paired(outcome, row, other)
                 line |= metrics.flat({f"{name}_minus_{what}": v for name, v in against.items()})
         lines.append(line | {f"{stage}_seconds": s for stage, s in row.seconds.items()})
         before = row
@@ -110,6 +110,12 @@ def answer(outcome: Outcome) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
+def _paired(outcome: Outcome, ours: Row, theirs: Row) -> dict[str, metrics.Interval]:
+    return metrics.paired(
+        outcome.prices, ours.predictions, theirs.predictions, groups=outcome.groups
+    )
+
+
 @functools.lru_cache(maxsize=2)
 def over_factory(outcome: Outcome) -> Mapping[int, Mapping[str, metrics.Interval]]:
     """Compare every tuned encoder with the factory's on the same test rows.
@@ -123,7 +129,7 @@ def over_factory(outcome: Outcome) -> Mapping[int, Mapping[str, metrics.Interval
     """
     factory = outcome.row("factory")
     return {
-        row.documents: metrics.paired(outcome.prices, row.predictions, factory.predictions)
+        row.documents: _paired(outcome, row, factory)
         for row in outcome.rows
         if factory and row.documents
     }
@@ -178,6 +184,7 @@ def learned(
         outcome.prices,
         np.stack([row.predictions for row in tuned]),
         factory.predictions,
+        groups=outcome.groups,
     )
     margin = outcome.about.margin
     curves = {name: scaling.curve(score, margin=margin) for name, score in scores.items()}
@@ -260,7 +267,7 @@ def _against_words(outcome: Outcome, tuned: Sequence[Row]) -> list[str]:
     said = []
     for row in outcome.rows:
         if row is best or row.name in kinds:
-            mae = metrics.paired(outcome.prices, last.predictions, row.predictions)["mae"]
+            mae = _paired(outcome, last, row)["mae"]
             verdict = "loses to" if mae.low > 0 else "is not told apart from"
             verdict = "beats" if mae.high < 0 else verdict
             what = "the best baseline by validation" if row is best else kinds[row.name]
@@ -492,7 +499,7 @@ def differences(together: Together) -> list[str]:
             row.predictions[[list(each.seeds).index(seed) for seed in seeds]]
             for row, each in ((mine, outcome), (best, first))
         )
-        found = metrics.paired(outcome.prices, ours, theirs)
+        found = metrics.paired(outcome.prices, ours, theirs, groups=outcome.groups)
         told = "; ".join(
             f"{TITLES[metric]} {interval(metric, found[metric], sign=True)}" for metric in CURVES
         )
@@ -630,7 +637,11 @@ PROTOCOLS = {
 def evaluation_text(evaluation: study.Evaluation, prepared: study.Prepared, protocol: str) -> str:
     """Write the scores of one pair for a person."""
     test = prepared.rows("test")
-    scores = metrics.bootstrap(prepared.corpus.prices[test], evaluation.predictions[test])
+    scores = metrics.bootstrap(
+        prepared.corpus.prices[test],
+        evaluation.predictions[test],
+        groups=prepared.corpus.group_ids[test],
+    )
     lines = [[TITLES[name], interval(name, scores[name])] for name in metrics.NAMES]
     return (
         f"{plain_table(lines)}\n(95 % bootstrap intervals over {len(test):,} test rows; "

@@ -3,7 +3,7 @@
 Every curve is a + b·φ(n): the score against the documents tuned on, n > 0. All families are
 monotone, and about 14 % of real curves are not (LCDB 1.1, arXiv 2505.15657): so a family is used
 only after it has predicted larger sizes, held out, better than "no change" does. What is not
-supported is refused in words. Only numpy and scipy.
+supported is refused in words. Only numpy and scipy, and the resamples of ``metrics``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-DRAWS = 1000  # the ends of a 95 % interval are then good to a percentile or so
+from bat import metrics
+
+DRAWS = 2000  # those of ``metrics.paired``: both are to judge one gain alike
 MARGIN = 0.1  # of the whole gain: what one may forgo and still call it enough
 TAILS = (0.025, 0.975)  # convention: 95 % intervals
-ESTABLISHED = 0.975  # share of the draws that must show a gain before a share of it is taken
 TREND = 0.05  # largest p of Kendall's test; hence the false alarms on flat curves, at most
 BAND_POINTS = 41  # a picture shows no more
 HORIZONS = (2, 5)  # forecasts, in multiples of the documents there are
@@ -31,8 +32,6 @@ SLOPE_SIZES = 3  # sizes whose slope is to predict the rest (working hypothesis 
 STOP_SIZES = 4  # fewer give no three chords to bound a slope with
 STOP_ERRORS = 2.0  # standard errors added to each chord: some 97.5 %, one-sided
 FEWEST_ROWS = 20  # test rows; fewer are no sample of prices
-CHUNK_VALUES = 2_000_000  # resampled counts in memory at once: 16 MB of float64
-WINDOW = 5.0  # see _layout: ten standard deviations of a median's rank
 GRID = 40  # starts of the shape, evenly in its logarithm: steps of some 10 %
 GOLDEN_STEPS = 32  # each leaves 0.618 of a grid step: shapes good to 1e-7
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -457,6 +456,7 @@ def resample(
     predictions: npt.ArrayLike,
     factory: npt.ArrayLike,
     *,
+    groups: npt.ArrayLike | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Scores]:
@@ -470,6 +470,7 @@ def resample(
         prices: t true prices.
         predictions: shape (sizes, seeds, t).
         factory: shape (seeds, t), or one seed.
+        groups: t integers; rows of one group are drawn together. Left out, each row by itself.
         draws: resamples.
         seed: of the resampling.
 
@@ -486,8 +487,9 @@ def resample(
     k, seeds, t = arms.shape
     shares = np.random.default_rng([seed, 1]).multinomial(seeds, np.full(seeds, 1 / seeds), draws)
     shares = np.vstack([np.full(seeds, 1 / seeds), shares / seeds])  # (1 + draws, seeds)
-    layout = _layout(truth, np.concatenate([base, arms.reshape(k * seeds, t)]))
-    parts = [_scored(counts, *layout) for counts in _counts(t, draws, seed)]
+    together = metrics.numbered(groups, t)
+    layout = _layout(truth, np.concatenate([base, arms.reshape(k * seeds, t)]), together)
+    parts = [_scored(counts, *layout) for counts in _counts(together, draws, seed)]
     scored = np.concatenate(parts, axis=1)  # (3, 1 + draws, arms)
     of_base, of_sizes = np.split(scored, [len(base)], axis=2)
     of_sizes = of_sizes.reshape(3, 1 + draws, k, seeds)
@@ -533,21 +535,21 @@ def _checked_arms(
     return n, truth, arms, base
 
 
-def _counts(t: int, draws: int, seed: int) -> Iterator[Floats]:
+def _counts(groups: npt.NDArray[np.intp], draws: int, seed: int) -> Iterator[Floats]:
     """Count how often each row is taken, in chunks (·, t); the first line is the data itself."""
     rng = np.random.default_rng([seed, 0])
-    yield np.ones((1, t))
-    at_once = max(1, CHUNK_VALUES // t)
+    yield np.ones((1, groups.size))
+    at_once = max(1, metrics.CHUNK_VALUES // groups.size)
     for start in range(0, draws, at_once):
-        taken = rng.integers(0, t, size=(min(at_once, draws - start), t))
-        yield np.array([np.bincount(rows, minlength=t) for rows in taken], np.float64)
+        yield metrics.drawn_rows(rng, min(at_once, draws - start), groups)
 
 
-def _layout(truth: Floats, arms: Floats) -> tuple[Floats, npt.NDArray[np.intp], Floats]:
+def _layout(
+    truth: Floats, arms: Floats, groups: npt.NDArray[np.intp]
+) -> tuple[Floats, npt.NDArray[np.intp], Floats]:
     """Lay out arms (arms, t) so that a draw costs one product and, for medians, one short sum.
 
-    The rank of a resample's median among all rows has a standard deviation of sqrt(t) / 2: only
-    rows within 5 sqrt(t) of the middle are kept in order, those below as a sum.
+    Only rows within reach of the middle are kept in order, those below as a sum.
 
     Returns:
         Columns (t, 2 + 3 arms) to sum; the window's rows and their errors, each (arms, w).
@@ -555,7 +557,7 @@ def _layout(truth: Floats, arms: Floats) -> tuple[Floats, npt.NDArray[np.intp], 
     t = truth.size
     errors = np.abs(truth - arms)  # (arms, t)
     order = np.argsort(errors, axis=1, kind="stable")
-    low = max(0, t // 2 - math.ceil(WINDOW * math.sqrt(t)))
+    low = max(0, t // 2 - metrics.reach(groups))
     window = order[:, low : t - low]
     below = np.zeros_like(errors)
     np.put_along_axis(below, order[:, :low], 1.0, axis=1)
@@ -568,17 +570,20 @@ def _scored(
     counts: Floats, columns: Floats, window: npt.NDArray[np.intp], ordered: Floats
 ) -> Floats:
     """Score every arm on resamples (draws, t); shape (3, draws, arms): R², MAE, MedAE."""
-    t, arms = counts.shape[1], len(window)
+    t, arms = counts.sum(axis=1), len(window)  # t: other than the rows' number by groups
     sums = counts @ columns  # (draws, 2 + 3 arms)
     squares, absolute, below = np.split(sums[:, 2:], 3, axis=1)
     r2 = 1 - squares / (sums[:, 1] - sums[:, 0] ** 2 / t)[:, None]
     medae = np.empty((len(counts), arms))
-    middle = [(t - 1) // 2, t // 2]
+    middle = np.column_stack([(t - 1) // 2, t // 2])
     for arm, (rows, errors) in enumerate(zip(window, ordered, strict=True)):
         reached = below[:, arm, None] + np.cumsum(np.take(counts, rows, axis=1), axis=1)
-        found = [line.searchsorted(middle, side="right") for line in reached]
+        found = [
+            line.searchsorted(ranks, side="right")
+            for line, ranks in zip(reached, middle, strict=True)
+        ]
         medae[:, arm] = errors[np.array(found)].mean(axis=1)
-    return np.stack([r2, absolute / t, medae])
+    return np.stack([r2, absolute / t[:, None], medae])
 
 
 # ---- the whole chain -----------------------------------------------------------------------------
@@ -788,7 +793,7 @@ def _backtest(refit: _Refit) -> Backtest | None:
 
 def _gained(gain: Floats) -> bool:
     """Say whether a gain (1 + draws,) is established."""
-    return bool(gain[0] > 0 and np.mean(gain[1:] > 0) >= ESTABLISHED)
+    return bool(gain[0] > 0 and np.quantile(gain[1:], TAILS[0]) > 0)
 
 
 # ---- working hypotheses --------------------------------------------------------------------------

@@ -304,6 +304,7 @@ def evaluation_folder(
         features=hashlib.sha256(np.ascontiguousarray(features).data).hexdigest(),
         corpus=prepared.corpus.digest,
         order=units.digest(prepared.corpus.texts),
+        groups=prepared.corpus.group_ids.tolist(),
         trials=trials,
         seed=seed,
         code=units.code(search, regressor),
@@ -325,7 +326,7 @@ def _evaluate(
         found = search.search(
             np.ascontiguousarray(features[train]),
             prices[train],
-            groups=prepared.corpus.text_ids[train],
+            groups=prepared.corpus.group_ids[train],
             trials=trials,
             seed=seed,
             progress=functools.partial(_show_trial, bar),
@@ -418,8 +419,9 @@ def run(
         for name in asked.baselines
     ]
     scored = [*(_scored(arm, prepared) for arm in arms), *extra]
-    prices = prepared.corpus.prices[prepared.rows("test")]
-    found = outcome.assemble(about, prices, scored, stop, stopped_at=arms[-1].documents)
+    test = prepared.rows("test")
+    prices, groups = prepared.corpus.prices[test], prepared.corpus.group_ids[test]
+    found = outcome.assemble(about, prices, scored, stop, arms[-1].documents, groups)
     best = next(arm for arm in arms if (arm.documents, arm.seed) == found.chosen)
     _log_kept(base, asked, arms, best, tracker)
     return found, best, [arm.folder.parent for arm in arms if arm.documents]
@@ -495,6 +497,8 @@ def _about(base: Encoder, prepared: Prepared, asked: Asked) -> outcome.About:
         baselines=list(asked.baselines),
         margin=asked.margin,
         features=asked.features,
+        parts_by=loaded.parts_by,
+        base_protocol=protocol(base, prepared),
     )
 
 
@@ -641,6 +645,7 @@ def evaluation_records(evaluation: Evaluation, prepared: Prepared) -> Iterable[r
     yield from outcome.prediction_records(
         loaded.lines[test],
         loaded.prices[test],
+        loaded.group_ids[test],
         evaluation.predictions[test],
         evaluation.validation_mae,
     )
@@ -681,7 +686,11 @@ def _baseline(
             evaluation_records(found, prepared)
             if found
             else outcome.prediction_records(
-                loaded.lines[test], loaded.prices[test], predictions[test], scored.validation_mae
+                loaded.lines[test],
+                loaded.prices[test],
+                loaded.group_ids[test],
+                predictions[test],
+                scored.validation_mae,
             )
         )
         for record in logged:
@@ -726,6 +735,7 @@ def baseline_folder(
         base=base.digest,
         corpus=prepared.corpus.digest,
         order=units.digest(prepared.corpus.texts),
+        groups=prepared.corpus.group_ids.tolist(),
         trials=trials,
         seed=seed,
         device=encoder.device().type,
@@ -749,7 +759,7 @@ def _baseline_predictions(name: str, base: Encoder, prepared: Prepared, seed: in
     if name == "median":
         return baselines.median(loaded.prices, train)
     if name == "ridge":
-        return baselines.tfidf_ridge(loaded.texts, loaded.prices, train, groups=loaded.text_ids)
+        return baselines.tfidf_ridge(loaded.texts, loaded.prices, train, groups=loaded.group_ids)
     with cli.bar(name, supervised.PASSES * len(train), "text") as bar:
         return supervised.predict(
             base, loaded.texts, loaded.prices, train, seed=seed, progress=bar.update

@@ -41,8 +41,23 @@ def test_a_margin_asks_for_more_than_any_gain():
     assert f"below {-0.9 * np.mean(0.4 * prices):+,.4g}" in lost.reason
 
 
+def protocol(finetune_on="train", parts_by="text"):
+    """How a pair was tuned, and what its parts hang on: the tags of one, the study of another."""
+    return {"finetune_on": finetune_on, "parts_by": parts_by}
+
+
+def test_rows_that_err_together_count_once():
+    prices, _, _ = rows()
+    sellers = np.repeat(np.arange(20), 10)
+    shift = np.random.default_rng(2).normal(0.01, 0.03, 20)[sellers]
+    new, present = prices * (1.2 - shift), prices * 1.2
+    alone = champion.judge(prices, new, present, margin=0.0, comparisons=0)
+    together = champion.judge(prices, new, present, groups=sellers, margin=0.0, comparisons=0)
+    assert together.gain.high > alone.gain.high
+
+
 def test_a_champion_that_changed_meanwhile_is_compared_again(monkeypatch):
-    present = [SimpleNamespace(version="1", tags={"finetune_on": "train"})]
+    present = [SimpleNamespace(version="1", tags=protocol())]
     asked = []
 
     class Racing:
@@ -53,27 +68,40 @@ def test_a_champion_that_changed_meanwhile_is_compared_again(monkeypatch):
             asked.append((version, instead_of))
             if present[0].version != "1":
                 return True
-            present[0] = SimpleNamespace(version="2", tags={"finetune_on": "train"})
+            present[0] = SimpleNamespace(version="2", tags=protocol())
             return False
 
     monkeypatch.setattr(champion, "_compared", lambda *_: champion.Verdict(True, "better"))
     decided = champion._verdict(
-        None, None, Racing(), "3", frozenset(), "train", promote="if_better", margin=0.0
+        None,
+        None,
+        Racing(),
+        "3",
+        frozenset(),
+        SimpleNamespace(**protocol()),
+        promote="if_better",
+        margin=0.0,
     )
     assert decided.promoted
     assert asked == [("3", "1"), ("3", "2")]
 
 
 @pytest.mark.parametrize(
-    ("promote", "protocol", "reason"),
-    [("never", "train", "promote=never"), ("if_better", "all", "no fair comparison")],
+    ("promote", "mine", "reason"),
+    [
+        ("never", protocol(), "promote=never"),
+        ("if_better", protocol("all"), "tuned on train texts, this one on all: no fair"),
+        (
+            "if_better",
+            protocol(parts_by="group_column=seller"),
+            "its parts by text, this one by group_column=seller: no fair comparison",
+        ),
+    ],
 )
-def test_what_is_not_compared_is_not_promoted(promote, protocol, reason):
-    tracker = SimpleNamespace(
-        champion=lambda: SimpleNamespace(version="1", tags={"finetune_on": "train"})
-    )
+def test_what_is_not_compared_is_not_promoted(promote, mine, reason):
+    tracker = SimpleNamespace(champion=lambda: SimpleNamespace(version="1", tags=protocol()))
     found = champion._verdict(
-        None, None, tracker, "2", frozenset(), protocol, promote=promote, margin=0.0
+        None, None, tracker, "2", frozenset(), SimpleNamespace(**mine), promote=promote, margin=0.0
     )
     assert not found.promoted
     assert reason in found.reason

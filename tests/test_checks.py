@@ -24,14 +24,17 @@ def made(texts, prices=None, parts=None):
     texts = list(texts)
     n = len(texts)
     ids = {}
+    text_ids = np.array([ids.setdefault(corpus.text_key(t), len(ids)) for t in texts])
     return corpus.Corpus(
         name="made",
         texts=texts,
         prices=np.array(prices if prices is not None else range(1, n + 1), float),
         counts=np.ones(n, int),
         lines=np.arange(1, n + 1),
-        text_ids=np.array([ids.setdefault(corpus.text_key(t), len(ids)) for t in texts]),
+        text_ids=text_ids,
+        group_ids=text_ids,
         parts=np.array(parts if parts is not None else [corpus.part_of(t) for t in texts], "<U11"),
+        parts_by="text",
         rejected=(),
         n_read=n,
         digest="",

@@ -340,6 +340,13 @@ def test_a_group_shares_a_part(tmp_path):
         assert data.parts[i] == corpus.part_of(f"S{i % 60}")
     with pytest.raises(InputError, match=r"with \d rows in the .* part\n.*\n.*smaller groups"):
         loaded(tmp_path, [{**row, "seller": "A"} for row in plain()], group_column="seller")
+    groups = [data.group_ids[data.lines == line].item() for line in range(1, len(rows) + 1)]
+    sellers = [row["seller"] for row in rows]
+    assert len(set(zip(groups, sellers, strict=True))) == len(set(groups)) == len(set(sellers))
+    assert data.parts_by == "group_column=seller"
+    by_text = loaded(tmp_path, rows)
+    assert by_text.parts_by == "text"
+    assert by_text.group_ids.tolist() == by_text.text_ids.tolist()
     bad = loaded(tmp_path, [{"text": "a", "price": 1, "seller": " "}, *rows], group_column="seller")
     assert bad.rejected[0].reason == "group is missing"
 

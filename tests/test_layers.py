@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"cli", "records", "metrics", "scaling", "units", "auction_facts"},
-    {"auctions", "encoder", "regressor"},
+    {"cli", "records", "metrics", "units", "auction_facts"},
+    {"auctions", "encoder", "regressor", "scaling"},
     {"corpus", "interval"},
     {"checks", "mlm", "search", "baselines", "pricer"},
     {"outcome", "supervised", "score"},

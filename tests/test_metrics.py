@@ -13,11 +13,14 @@ def corpus(n=400, seed=0, noise=0.5):
     return prices, prices * np.exp(rng.normal(0, noise, n))
 
 
-def naive(prices, predictions, draws, seed):
+def naive(prices, predictions, draws, seed, groups=None):
     """The same resamples, one by one, scored by scikit-learn; one row a draw."""
     rng = np.random.default_rng([seed, 0])
+    groups = np.arange(prices.size) if groups is None else groups
+    names = list(dict.fromkeys(groups.tolist()))
     for _ in range(draws):
-        i = rng.integers(0, prices.size, size=prices.size)
+        taken = rng.integers(0, len(names), size=len(names))
+        i = np.concatenate([np.flatnonzero(groups == names[each]) for each in taken])
         p, q = prices[i], predictions[i]
         yield (
             r2_score(p, q),
@@ -45,6 +48,10 @@ def test_r2_of_log_price_counts_a_negative_prediction_as_a_tiny_price():
     prices = np.array([1.0, np.e])
     expected = r2_score(np.log(prices), [0, np.log(metrics.SMALLEST_PRICE)])
     assert metrics.scores(prices, [1, -5])["r2_log"] == pytest.approx(expected)
+
+
+def test_tiny_prices_that_are_told_exactly_have_no_error():
+    assert metrics.scores([1e-8, 3e-8], [1e-8, 3e-8])["r2_log"] == 1
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 401, 3000])
@@ -79,6 +86,62 @@ def test_paired_equals_a_naive_loop_over_the_same_rows():
     found = metrics.paired(prices, ours, theirs, draws=50, seed=3)
     ends = [(found[name].low, found[name].high) for name in metrics.NAMES]
     np.testing.assert_allclose(ends, expected, rtol=1e-9)
+
+
+def some_groups(n):
+    """Groups of 1 to 7 rows, scattered, with numbers of no order."""
+    rng = np.random.default_rng(9)
+    sizes = rng.integers(1, 8, n)
+    ids = rng.permutation(10 * n)[:n]
+    return rng.permutation(np.repeat(ids, sizes)[:n])
+
+
+@pytest.mark.parametrize("n", [40, 401, 2500])
+def test_groups_are_drawn_whole(n):
+    (prices, predictions), groups = corpus(n), some_groups(n)
+    resamples = list(naive(prices, predictions, 50, 3, groups))
+    expected = np.quantile(resamples, [0.025, 0.975], axis=0).T
+    found = metrics.bootstrap(prices, predictions, groups=groups, draws=50, seed=3)
+    ends = [(found[name].low, found[name].high) for name in metrics.NAMES]
+    np.testing.assert_allclose(ends, expected, rtol=1e-9)
+
+
+def test_groups_of_one_row_change_nothing():
+    prices, predictions = corpus()
+    alone = np.random.default_rng(0).permutation(prices.size)
+    for groups in (alone, np.arange(prices.size)):
+        assert metrics.bootstrap(prices, predictions, groups=groups) == metrics.bootstrap(
+            prices, predictions
+        )
+
+
+def test_a_group_for_each_price_is_asked_for():
+    with pytest.raises(ValueError, match=r"groups of shape \(2,\); expected \(3,\)"):
+        metrics.bootstrap([1, 2, 3], [1, 2, 3], groups=[0, 1])
+
+
+def test_intervals_of_rows_that_err_together_cover_the_truth():
+    rng, hits, alone = np.random.default_rng(0), 0, 0
+    groups = np.repeat(np.arange(60), 10)
+    for number in range(150):
+        prices = rng.normal(100, 10, 600)
+        errors = 5 * np.sqrt([0.5, 0.5]) @ [rng.normal(0, 1, 600), rng.normal(0, 1, 60)[groups]]
+        theirs = prices + errors
+        ours = prices + errors * (1 + 0.2 * rng.normal(0, 1, 60)[groups])  # no better, no worse
+        for name, told in (("groups", groups), ("rows", None)):
+            gain = metrics.paired(prices, ours, theirs, groups=told, draws=250, seed=number)["mae"]
+            hit = gain.low <= 0 <= gain.high
+            hits, alone = hits + hit * (name == "groups"), alone + hit * (name == "rows")
+    assert hits / 150 >= 0.9
+    assert alone / 150 < 0.8  # what drawing row by row would claim
+
+
+def test_a_share_knows_of_groups():
+    hits, groups = np.repeat([True, False], 50), np.repeat(np.arange(10), 10)
+    alone, together = metrics.share(hits), metrics.share(hits, groups=groups)
+    assert together.value == alone.value == 0.5
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+    assert metrics.share(hits, groups=np.arange(100)) == alone
 
 
 def test_paired_difference_of_a_model_with_itself_is_exactly_nothing():

@@ -11,6 +11,7 @@ from bat.cli import InputError
 from bat.outcome import Scored
 
 PRICES = np.array([10.0, 20.0, 30.0, 40.0])
+GROUPS = np.array([5, 5, 7, 9])
 ABOUT = outcome.About(
     corpus="theirs.csv",
     digest="d" * 64,
@@ -110,7 +111,9 @@ def kept_child(scored, prices=PRICES):
         run.params = {"documents": str(scored.documents), "seed": str(scored.seed)}
     lines = np.arange(len(PRICES))
     for record in [
-        *outcome.prediction_records(lines, prices, scored.predictions, scored.validation_mae),
+        *outcome.prediction_records(
+            lines, prices, GROUPS, scored.predictions, scored.validation_mae
+        ),
         outcome.seconds_record(scored.seconds),
     ]:
         run.log(record)
@@ -131,13 +134,14 @@ STOPS = [None, *(scaling.Stop(is_over, None, 2.0, "a reason") for is_over in (Tr
 @pytest.mark.parametrize("stop", STOPS)
 def test_a_study_read_back_says_what_the_fresh_one_said(stop):
     scored = [*(ALL[:4] if stop and stop.stop else ALL), *BASELINES]
-    fresh = outcome.assemble(ABOUT, PRICES, scored, stop, 256)
+    fresh = outcome.assemble(ABOUT, PRICES, scored, stop, 256, GROUPS)
     again = outcome.rebuild(kept_study(scored, stop))
     assert again.about == fresh.about
     for name in ("seeds", "chosen", "seconds", "skipped", "stop", "missing"):
         assert getattr(again, name) == getattr(fresh, name), name
     for mine, theirs in zip(fresh.rows, again.rows, strict=True):
         np.testing.assert_array_equal(mine.predictions, theirs.predictions)
+        assert mine.scores == theirs.scores  # the intervals of groups
         same = dataclasses.replace(theirs, predictions=None)
         assert same == dataclasses.replace(mine, predictions=None)
 
