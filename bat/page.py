@@ -44,7 +44,7 @@ def page(outcome: Outcome, settings: Mapping[str, object]) -> str:
             *(_drawn(report.curve(outcome, name), name) for name in report.CURVES),
             "<h2>All arms</h2>",
             _table(report.table(outcome)),
-            f"<p>95 % bootstrap intervals over {len(outcome.prices):,} test rows.</p>",
+            f"<p>95 % bootstrap intervals over {report.tested(outcome)}.</p>",
             *_hypotheses(outcome),
             "<h2>Protocol</h2>",
             f"<p>{html.escape(_protocol(outcome))}</p>",
@@ -77,7 +77,7 @@ def comparison(together: report.Together, said: Sequence[str]) -> str:
             *(_drawn(report.curves_together(together, name), name) for name in report.CURVES),
             "<h2>All arms</h2>",
             _table(report.table_together(together)),
-            f"<p>95 % bootstrap intervals over {len(first.prices):,} test rows.</p>",
+            f"<p>95 % bootstrap intervals over {report.tested(first)}.</p>",
             *answers,
         ],
     )
@@ -141,12 +141,15 @@ def _protocol(outcome: Outcome) -> str:
         if about.finetune_on == "train"
         else ("all texts, those of test rows included (transductive)")
     )
+    if about.base_protocol == "transductive":
+        texts += ", from a base model that had seen texts of test rows (transductive)"
     beside = ", read beside the factory's" if about.features == cli.FACTORY_TUNED else ""
     return (
         f"{sum(about.parts.values()):,} rows: {parts}; {about.parts[corpus.ASIDE]:,} set "
-        f"aside. Encoder {about.base}, tuned on {texts}{beside}. The regressor's settings were "
-        "searched by cross-validation inside the training part, alike for every arm; validation "
-        f"chose the arm; the test part was read for this report. Corpus digest {about.digest}."
+        f"aside; parts by {about.parts_by}. Encoder {about.base}, tuned on {texts}{beside}. The "
+        "regressor's settings were searched by cross-validation inside the training part, alike "
+        "for every arm; validation chose the arm; the test part was read for this report. Corpus "
+        f"digest {about.digest}."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,23 +26,37 @@ LOOK = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
 CURVES = ("r2", "medae", "mae")  # the metrics that get a figure
 SMALL_PRICE = 100.0
 WORDS, SUPERVISED = baselines.LABELS["tfidf"], baselines.LABELS["supervised"]
+FEW_GROUPS = 30  # convention: below it a bootstrap by group is known to cover too little
 FEW_SEEDS = 5  # below it, seeds resampled say little (arXiv 2511.19794)
 
 
 def number(name: str, value: float, *, sign: bool = False) -> str:
     """Write a metric as people do: R² with three decimals, errors in price units.
 
-    Errors below 100 keep two decimals: a bottle's price is not a car's.
+    Errors below 100 keep two decimals, those below 1 three digits: a bottle's price is not a car's.
     """
-    form = "+" if sign else ""
-    decimals = 3 if name.startswith("r2") else 0 if abs(value) >= SMALL_PRICE else 2
-    return f"{value:{form},.{decimals}f}"
+    return _written(value, _decimals(name, [value]), sign)
 
 
 def interval(name: str, score: metrics.Interval | scaling.Estimate, *, sign: bool = False) -> str:
-    """Write a metric with the ends of its 95 % interval."""
-    value, low, high = (number(name, v, sign=sign) for v in (score.value, score.low, score.high))
+    """Write a metric with the ends of its 95 % interval, all with the same decimals."""
+    ends = (score.value, score.low, score.high)
+    value, low, high = (_written(end, _decimals(name, ends), sign) for end in ends)
     return f"{value} [{low}, {high}]"
+
+
+def _decimals(name: str, values: Sequence[float]) -> int:
+    """Count the decimals that the largest of some values of a metric deserves."""
+    largest = max(map(abs, values))
+    if name.startswith("r2"):
+        return 3
+    if largest >= SMALL_PRICE:
+        return 0
+    return 2 if largest >= 1 or not largest else 2 - math.floor(math.log10(largest))
+
+
+def _written(value: float, decimals: int, sign: bool) -> str:
+    return f"{value:{'+' if sign else ''}z,.{decimals}f}"
 
 
 def results(outcome: Outcome) -> list[dict[str, Any]]:
@@ -110,6 +125,20 @@ def answer(outcome: Outcome) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
+def _groups(outcome: Outcome) -> int:
+    """Count the groups of the test rows; 0 where each row is one."""
+    if outcome.groups is None:
+        return 0
+    count = len(np.unique(outcome.groups))
+    return count if count < len(outcome.prices) else 0
+
+
+def tested(outcome: Outcome) -> str:
+    """Say on how many rows (in how many groups) intervals rest."""
+    groups = _groups(outcome)
+    return f"{len(outcome.prices):,} test rows" + (f" in {groups:,} groups" if groups else "")
+
+
 def _paired(outcome: Outcome, ours: Row, theirs: Row) -> dict[str, metrics.Interval]:
     return metrics.paired(
         outcome.prices, ours.predictions, theirs.predictions, groups=outcome.groups
@@ -151,7 +180,7 @@ def _gain(outcome: Outcome, factory: Row, tuned: Sequence[Row]) -> list[str]:
         f"({100 * mae.value / factory.scores['mae'].value:+.1f} %), R² by "
         f"{interval('r2', against['r2'], sign=True)} from "
         f"{number('r2', factory.scores['r2'].value)} (95 % intervals, paired on "
-        f"{len(outcome.prices):,} test rows)."
+        f"{tested(outcome)})."
     ]
     if len(tuned) > 1:
         said += _along_the_curve(learned(outcome)[0]["mae"], outcome.about.margin)
@@ -238,9 +267,11 @@ def _chosen(outcome: Outcome) -> str:
         so_far = f"the encoder tuned on {documents:,} documents" if documents else "the factory one"
         return f"So far validation prefers {so_far}; it chooses when all encoders are there."
     if not documents:
+        several = len(outcome.seeds) > 1
+        lower = "size has a lower mean MAE over the seeds" if several else "one has a lower MAE"
         return (
             "Validation chooses the factory encoder, which is what gets registered: "
-            "on its rows no tuned one has a lower MAE."
+            f"on its rows no tuned {lower}."
         )
     return (
         f"Validation chooses the encoder tuned on {documents:,} documents (seed {seed}) "
@@ -296,6 +327,16 @@ def _doubts(outcome: Outcome) -> list[str]:
         said.append(
             "Transductive: the encoder was tuned on the texts of the test rows too, so new texts "
             "may fare worse."
+        )
+    if outcome.about.base_protocol == "transductive":
+        said.append(
+            f"Transductive: the base model {outcome.about.base} was tuned before, on texts of the "
+            "test rows among others, so new texts may fare worse, with the factory encoder too."
+        )
+    if (groups := _groups(outcome)) and groups < FEW_GROUPS:
+        said.append(
+            f"The test rows come from {groups} groups ({outcome.about.parts_by}), and the "
+            f"intervals are drawn by group: below {FEW_GROUPS} groups they are too narrow."
         )
     if outcome.missing:
         said.append(f"Unfinished: {', '.join(outcome.missing)} are not there.")
@@ -583,7 +624,7 @@ def screen(outcome: Outcome) -> str:
     spent = "; ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in outcome.seconds.items())
     return (
         f"\n{answer(outcome)}\n\n{hypotheses(outcome)}\n\n{plain_table(table(outcome))}\n"
-        f"(95 % bootstrap intervals over {len(outcome.prices):,} test rows)\n\n"
+        f"(95 % bootstrap intervals over {tested(outcome)})\n\n"
         f"{spent}"
     )
 

@@ -125,6 +125,56 @@ def test_small_prices_keep_their_decimals():
     assert report.interval("r2", metrics.Interval(0.5, 0.4, 0.6)) == "0.500 [0.400, 0.600]"
 
 
+@pytest.mark.parametrize(
+    ("ends", "written"),
+    [
+        ((25.69, -1050.0, 1107.0), "+26 [-1,050, +1,107]"),
+        ((-0.208, -0.498, 0.0871), "-0.208 [-0.498, +0.087]"),
+        ((0.00421, 0.0038, 0.0047), "+0.00421 [+0.00380, +0.00470]"),
+        ((-0.2, -300.4, 0.0), "+0 [-300, +0]"),
+        ((0.0, 0.0, 0.0), "+0.00 [+0.00, +0.00]"),
+    ],
+)
+def test_an_interval_has_the_decimals_of_its_largest_number(ends, written):
+    assert report.interval("mae", metrics.Interval(*ends), sign=True) == written
+
+
+def test_a_gain_is_established_in_words_and_for_the_curve_alike():
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        found = outcome({0: 0.3, 250: 0.3, 500: 0.3, 1000: 0.3})
+        noise = random.normal(0, 0.05, (1, 400))
+        rows = [
+            dataclasses.replace(
+                row,
+                predictions=found.prices
+                + (row.predictions - found.prices) * (1 + noise - 0.005 * bool(row.documents)),
+            )
+            if row.documents
+            else row
+            for row in found.rows
+        ]
+        said = report.answer(dataclasses.replace(found, rows=rows))
+        assert ("the error falls" in said) == ("no gain over the factory" not in said), seed
+
+
+def test_rows_in_groups_are_told_and_few_groups_doubted():
+    found = outcome({0: 0.3, 500: 0.2}, parts_by="group_column=seller")
+    few = dataclasses.replace(found, groups=np.arange(400) % 20)
+    said = report.answer(few)
+    assert "paired on 400 test rows in 20 groups)" in said
+    assert "come from 20 groups (group_column=seller)" in said
+    many = report.answer(dataclasses.replace(found, groups=np.arange(400) % 50))
+    assert "in 50 groups)" in many
+    assert "come from" not in many
+
+
+def test_a_base_model_that_has_seen_the_test_texts_is_named():
+    assert "Transductive" not in report.answer(outcome({0: 0.3, 500: 0.2}))
+    seen = report.answer(outcome({0: 0.3, 500: 0.2}, base_protocol="transductive"))
+    assert "Transductive: the base model base was tuned before" in seen
+
+
 def test_tables_are_aligned_and_marked_down():
     lines = [["arm", "R²"], ["factory", "0.5"]]
     assert report.plain_table(lines) == "arm       R²\nfactory  0.5"
