@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bat import encoder
+from bat import corpus, encoder
 from bat.encoder import Encoder
 
 SVD_DIMENSION = 256  # near the width of small encoders, so that the regressor has as much to read
 MIN_TEXTS_WITH_WORD = 2  # a word of one text can predict nothing about another
+# As scikit-learn's own pattern, but for scripts that leave no spaces: a pair of their characters is
+# then what a word is elsewhere.
+WORD = rf"[{corpus.UNSPACED}]|[^\W{corpus.UNSPACED}]{{2,}}"
 RIDGE_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)  # around 1, since the weights of a text have norm 1
 RIDGE_FOLDS = 4  # as the search of the trees
 NUMBER = re.compile(r"\d+")
@@ -134,8 +137,19 @@ def static(opened: Encoder, texts: Sequence[str]) -> npt.NDArray[np.float32]:
 
 
 def _word_weights(texts: Sequence[str], train: npt.NDArray[np.int64]) -> Any:
-    """Weigh words and word pairs (sparse, n rows); vocabulary and weights come from ``train``."""
+    """Weigh words and word pairs (sparse, n rows); vocabulary and weights come from ``train``.
+
+    Where no word stands in two texts, one to three characters in a row take the place of words.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=MIN_TEXTS_WITH_WORD)
-    return words.fit([texts[index] for index in train]).transform(texts)
+    learn = [texts[index] for index in train]
+    words = TfidfVectorizer(
+        sublinear_tf=True, token_pattern=WORD, ngram_range=(1, 2), min_df=MIN_TEXTS_WITH_WORD
+    )
+    try:
+        fitted = words.fit(learn)
+    except ValueError:  # an empty vocabulary
+        characters = TfidfVectorizer(sublinear_tf=True, analyzer="char", ngram_range=(1, 3))
+        fitted = characters.fit(learn)
+    return fitted.transform(texts)

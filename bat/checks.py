@@ -18,7 +18,7 @@ from scipy import sparse
 from bat import corpus as corpora
 from bat import units
 from bat.cli import InputError
-from bat.corpus import ASIDE, MIN_PART_ROWS, PARTS, Corpus
+from bat.corpus import ASIDE, MIN_PART_ROWS, PARTS, UNSPACED, Corpus
 
 # Distinctive wording shared, from which on a row counts as nearly the same as another. Looked at by
 # eye: 0.6 finds the listings that one host wrote for two rooms of a house (1,021 of 48,074 rows of
@@ -26,8 +26,7 @@ from bat.corpus import ASIDE, MIN_PART_ROWS, PARTS, Corpus
 # template, where the plain Jaccard index takes 359.
 NEAR = 0.6
 SHINGLE = 3  # words; convention for texts of this length
-# Han and kana are written without spaces: there each character counts as a word.
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 ROUNDING = (
     1e-6  # sums over millions of weights: a filter may let too much through, never too little
 )

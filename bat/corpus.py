@@ -42,9 +42,12 @@ MAX_PRICE = 1e15  # convention: no price is this high, and squares of it still a
 MIN_TEXTS = 100  # eight texts expected in each of the two smallest parts
 PARQUET_ROWS = 2_000  # read at once
 MIN_PART_ROWS = 3  # of which an interval can be made, and a variance
+MIN_TRAIN_GROUPS = 4  # folds of the search, and of the ridge baseline
 MIN_DOCUMENTS = 256  # the smallest subset: the documents on which a missing head is warmed up
 EXCERPT = 80  # characters of a bad row that a message shows
 SUFFIXES = (".jsonl", ".csv", ".parquet")
+# A class of characters: Han and kana, written without spaces, where each counts as a word.
+UNSPACED = r"\u3040-\u30ff\u3400-\u9fff"
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 Row = tuple[int, dict[str, Any]]  # line, fields
@@ -151,7 +154,7 @@ def load(
 
     Raises:
         InputError: the source cannot be read, lacks a column, has over 5 % of unusable rows, fewer
-            than 100 distinct texts, one price only, or a part without rows.
+            than 100 distinct texts, one price only, or a part with too few rows or groups.
     """
     columns = _Columns(text_column, price_column, group_column, time_column)
     _check_settings(columns, limit)
@@ -852,4 +855,18 @@ def _check_enough(corpus: Corpus) -> None:
                 f"{corpus.name} with {count} rows in the {part} part",
                 f"at least {MIN_PART_ROWS} rows in each part",
                 "give more data, or a group_column (time_column) with more and smaller groups",
+            )
+    train, test = rows(corpus, "train"), rows(corpus, "test")
+    if (groups := len(np.unique(corpus.group_ids[train]))) < MIN_TRAIN_GROUPS:
+        raise InputError(
+            f"{corpus.name} with {groups} groups in the train part",
+            f"at least {MIN_TRAIN_GROUPS}, which the folds of the cross-validation need",
+            "give more data, or a group_column with more and smaller groups",
+        )
+    for part, members in (("train", train), ("test", test)):
+        if np.ptp(corpus.prices[members]) == 0:
+            raise InputError(
+                f"{corpus.name} with one price, {corpus.prices[members[0]]:g}, in the {part} part",
+                "prices that differ, in the train part and in the test part",
+                "give more data, or name the column of the prices with price_column=...",
             )

@@ -182,8 +182,13 @@ def _gain(outcome: Outcome, factory: Row, tuned: Sequence[Row]) -> list[str]:
         f"{number('r2', factory.scores['r2'].value)} (95 % intervals, paired on "
         f"{tested(outcome)})."
     ]
-    if len(tuned) > 1:
+    if _has_curve(outcome):
         said += _along_the_curve(learned(outcome)[0]["mae"], outcome.about.margin)
+    elif len(tuned) > 1:
+        said.append(
+            f"Not said: {len(outcome.prices)} test rows are too few for a curve: at least "
+            f"{scaling.FEWEST_ROWS} are needed."
+        )
     return said + _stopped(outcome)
 
 
@@ -197,11 +202,18 @@ def _stopped(outcome: Outcome) -> list[str]:
     return [f"Stopped before {sizes} documents: by validation {outcome.stop.reason}."]
 
 
+def _has_curve(outcome: Outcome) -> bool:
+    """Say whether there is enough to study the learning curve: sizes, something to beat, rows."""
+    sizes = [row.documents for row in outcome.rows if row.documents is not None]
+    enough = len(outcome.prices) >= scaling.FEWEST_ROWS
+    return enough and 0 in sizes and sum(1 for size in sizes if size) > 1
+
+
 @functools.lru_cache(maxsize=2)
 def learned(
     outcome: Outcome,
 ) -> tuple[Mapping[str, scaling.Curve], tuple[scaling.Verdict, ...]]:
-    """Study the learning curve of an outcome with at least two sizes and the factory encoder.
+    """Study the learning curve of an outcome that has one.
 
     Returns:
         The curve of each metric, and the working hypotheses' verdicts.
@@ -246,7 +258,7 @@ def _along_the_curve(found: scaling.Curve, margin: float) -> list[str]:
 
 def hypotheses(outcome: Outcome) -> str:
     """Write the verdicts on four working hypotheses, each with the number that decides."""
-    if sum(1 for row in outcome.rows if row.documents) < 2 or not outcome.row("factory"):
+    if not _has_curve(outcome):
         return ""
     lines = []
     for verdict in learned(outcome)[1]:
@@ -361,7 +373,7 @@ def curve(outcome: Outcome, name: str) -> Figure:
             1, len(widths), squeeze=False, sharex=True, width_ratios=widths
         )[0]
         sizes = _draw_points(axes, outcome, name, BLUE, "o", "fine-tuned")
-        if sum(1 for size in sizes if size) > 1 and 0 in sizes:
+        if _has_curve(outcome):
             _draw_fit(axes, learned(outcome)[0][name], max(sizes))
         for row, colour, style in _lines(outcome):
             axes.axhline(row.scores[name].value, color=colour, ls=style, lw=1.5, label=row.name)

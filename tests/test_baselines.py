@@ -32,6 +32,32 @@ def test_ridge_finds_the_word_that_makes_the_price():
     np.testing.assert_allclose(found[32:], prices[32:], rtol=0.15)
 
 
+def test_words_are_found_where_they_are_written_without_spaces():
+    numbers = "一二三四五六七八九十"
+    texts = [f"好车 红色汽车{numbers[i % 10]}{numbers[i // 10]}公里里程好" for i in range(40)]
+    red = [each if i % 2 else each.replace("红", "蓝") for i, each in enumerate(texts)]
+    prices = np.array([1000.0 if i % 2 else 100.0 for i in range(40)])
+    found = baselines.tfidf_ridge(red, prices, TRAIN, groups=np.arange(40))
+    np.testing.assert_allclose(found[32:], prices[32:], rtol=0.3)
+    assert baselines.tfidf_svd(red, TRAIN, seed=0).shape[0] == 40
+
+
+def test_words_are_those_of_scikit_learn_where_there_are_spaces():
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["Größe 42, l'été: a b-c x1 naïve_x", "Mazda RX-7 (1993)… 12,500 km ☺ да", *TEXTS]
+    ours, theirs = (
+        TfidfVectorizer(**pattern).build_analyzer()
+        for pattern in ({"token_pattern": baselines.WORD}, {})
+    )
+    assert [ours(text) for text in texts] == [theirs(text) for text in texts]
+
+
+def test_texts_that_share_no_word_are_read_by_character():
+    texts = [f"word{i}" for i in range(40)]
+    assert baselines.tfidf_svd(texts, TRAIN, seed=0).shape[0] == 40
+
+
 def test_ridge_looks_at_no_price_outside_training():
     prices = np.linspace(100, 200, len(TEXTS))
     changed = np.where(np.arange(len(TEXTS)) < 32, prices, 1e6)

@@ -351,6 +351,28 @@ def test_a_group_shares_a_part(tmp_path):
     assert bad.rejected[0].reason == "group is missing"
 
 
+def test_parts_that_no_study_can_use_are_refused_before_it_starts(tmp_path):
+    parts = {name: [] for name in corpus.PARTS}
+    for number in range(400):
+        parts[corpus.part_of(f"S{number}")].append(f"S{number}")
+    sellers = [
+        *parts["train"][:3],
+        *(s for name in corpus.PARTS if name != "train" for s in parts[name]),
+    ]
+    rows = [
+        {**row, "seller": sellers[i % len(sellers)]}
+        for i, row in enumerate(plain(4 * len(sellers)))
+    ]
+    with pytest.raises(InputError, match=r"with 3 groups in the train part\n.*at least 4"):
+        loaded(tmp_path, rows, group_column="seller")
+    same = [
+        {**row, "price": 5 if corpus.part_of(row["text"]) == "test" else row["price"]}
+        for row in plain()
+    ]
+    with pytest.raises(InputError, match="one price, 5, in the test part"):
+        loaded(tmp_path, same)
+
+
 def test_a_text_in_two_groups_stays_in_the_stricter_part(tmp_path):
     sellers = {corpus.part_of(f"S{i}"): f"S{i}" for i in range(60)}
     rows = [{**row, "seller": f"S{i % 60}"} for i, row in enumerate(plain(900))]

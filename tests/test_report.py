@@ -139,6 +139,18 @@ def test_an_interval_has_the_decimals_of_its_largest_number(ends, written):
     assert report.interval("mae", metrics.Interval(*ends), sign=True) == written
 
 
+def test_a_handful_of_test_rows_has_no_curve():
+    found = outcome({0: 0.3, 250: 0.25, 500: 0.2})
+    few = dataclasses.replace(
+        found,
+        prices=found.prices[:14],
+        rows=[dataclasses.replace(row, predictions=row.predictions[:, :14]) for row in found.rows],
+    )
+    assert "Not said: 14 test rows are too few for a curve" in report.answer(few)
+    assert report.hypotheses(few) == ""
+    assert report.curve(few, "mae").axes
+
+
 def test_a_gain_is_established_in_words_and_for_the_curve_alike():
     for seed in range(60):
         random = np.random.default_rng(seed)
