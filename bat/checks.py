@@ -83,7 +83,10 @@ def rejected_rows(corpus: Corpus) -> list[Finding]:
         return []
     n = len(corpus.rejected)
     examples = tuple((row.line, f"{row.reason}: {row.excerpt}") for row in corpus.rejected)
-    message = f"{n:,} of {corpus.n_read:,} rows of {corpus.name} were unusable and left out"
+    message = (
+        f"{n:,} of {corpus.n_read:,} rows of {corpus.name} were unusable and left out: "
+        f"{corpora.reasons(corpus.rejected)}; the first on line {corpus.rejected[0].line}"
+    )
     return [Finding("rejected rows", "note", n, message, examples[:EXAMPLES])]
 
 

@@ -186,7 +186,10 @@ def parse(config_type: type[Config], argv: Sequence[str] | None = None) -> Confi
     parser = argparse.ArgumentParser(
         prog=f"python -m entrypoints.{Path(sys.argv[0]).stem}",
         description=config_type.__doc__,
-        epilog=f"By MLflow: mlflow run . -e {Path(sys.argv[0]).stem} -P {first.name}=...",
+        epilog=(
+            f"By MLflow: mlflow run . -e {Path(sys.argv[0]).stem} --env-manager local "
+            f"-P {first.name}=..."
+        ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )

@@ -45,6 +45,9 @@ MIN_PART_ROWS = 3  # of which an interval can be made, and a variance
 MIN_TRAIN_GROUPS = 4  # folds of the search, and of the ridge baseline
 MIN_DOCUMENTS = 256  # the smallest subset: the documents on which a missing head is warmed up
 EXCERPT = 80  # characters of a bad row that a message shows
+MAX_FIELD = 100_000_000  # characters of one CSV field; more is an open quote
+MANY_LINES, ROWS_SHARE = 3, 0.9  # lines within a record, of which so many look like rows: no text
+LINE = re.compile(r"[^\r]*\r\n?|[^\r]+")
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 # A class of characters: Han and kana, written without spaces, where each counts as a word.
 UNSPACED = r"\u3040-\u30ff\u3400-\u9fff"
@@ -160,7 +163,7 @@ def load(
     _check_settings(columns, limit)
     name, source, medians = _source(data, columns)
     documents, rejected, n_read = _gather(name, source, columns)
-    _check_rejected(name, rejected, n_read)
+    _check_rejected(name, rejected, n_read, columns)
     if time_column:
         documents = _parted_by_time(name, documents)
     by = f"group_column={group_column}" if group_column else "text"
@@ -271,16 +274,17 @@ def parse_sizes(sizes: str, available: int, parameter: str = "sizes") -> tuple[i
                 "numbers: shares up to 1, or counts",
                 f"write for instance {parameter}=0.5, or 1.0 for all",
             ) from None
-        found.add(subset_size(size, available))
+        found.add(subset_size(size, available, f"{parameter}={sizes}"))
     return tuple(sorted(found))
 
 
-def subset_size(size: float, available: int) -> int:
+def subset_size(size: float, available: int, given: str) -> int:
     """Turn a size that a user gave into a number of documents.
 
     Args:
         size: 0 for the factory encoder, up to 1 a share of ``available``, above 1 a count.
         available: documents that may be tuned on.
+        given: the setting it stands in, for the message.
 
     Raises:
         InputError: negative, not whole, under 256 documents, or more than there are.
@@ -290,20 +294,21 @@ def subset_size(size: float, available: int) -> int:
     is_share = 0 < size <= 1
     if not is_share and not (1 < size < math.inf and size == math.floor(size)):
         raise InputError(
-            f"a subset size of {size:g}",
+            f"a subset size of {size:g} in {given}",
             "0, a share up to 1, or a whole number of documents",
             "give shares as 0.25 and counts as 5000",
         )
     documents = round(size * available) if is_share else int(size)
     if documents < MIN_DOCUMENTS:
         raise InputError(
-            f"a subset size of {size:g}, which is {documents} of {available:,} documents",
+            f"a subset size of {size:g} in {given}, which is {documents:,} of {available:,} "
+            "documents",
             f"0, or at least {MIN_DOCUMENTS} documents",
-            f"raise the size to {MIN_DOCUMENTS} or more, or give more data",
+            f"write {MIN_DOCUMENTS} or more in its place, or give more data",
         )
     if documents > available:
         raise InputError(
-            f"a subset size of {documents:,} documents",
+            f"a subset size of {documents:,} documents in {given}",
             f"at most the {available:,} distinct texts that may be tuned on",
             "lower the size, or write 1.0 for all of them",
         )
@@ -482,33 +487,85 @@ def _json_rows(path: Path) -> Iterator[Row | Rejected]:
             yield Rejected(line, "not a JSON object", _excerpt(text))
 
 
-def _csv_rows(path: Path, columns: _Columns, *, everything: bool) -> Iterator[Row | Rejected]:
-    reader = csv.reader(_lines(path), strict=True)
-    header: list[str] = []
+class _Record(NamedTuple):
+    """What stands between two ends of a CSV record."""
+
+    line: int  # on which it begins
+    last: int  # on which it ends
+    pieces: list[str]  # its lines as they stand there
+    fields: list[str]
+    error: str  # why there are no fields; empty where there are
+
+
+def _csv_records(path: Path) -> Iterator[_Record]:
+    pieces: list[str] = []
+
+    def noted() -> Iterator[str]:
+        for text in _lines(path):
+            # A carriage return by itself ends a line too: csv would call it a broken quote.
+            for piece in LINE.findall(text) if "\r" in text else (text,):
+                pieces.append(piece)
+                yield piece
+
+    csv.field_size_limit(MAX_FIELD)
+    reader = csv.reader(noted(), strict=True)
     while True:
         line = reader.line_num + 1
+        pieces.clear()
         try:
-            fields = next(reader)
+            fields, why = next(reader), ""
         except StopIteration:
             return
         except csv.Error as error:
-            if reader.line_num > line:
-                raise InputError(
-                    f"{path.name}, whose record of line {line} is broken on line "
-                    f"{reader.line_num} ({error})",
-                    "every quoted field closed, quotes inside doubled",
-                    f"repair the quotes from line {line} on: rows may have run together",
-                ) from None
-            yield Rejected(line, "broken CSV quotes", str(error))
+            fields, why = [], str(error)
+        yield _Record(line, reader.line_num, pieces, fields, why)
+
+
+def _csv_rows(path: Path, columns: _Columns, *, everything: bool) -> Iterator[Row | Rejected]:
+    header: list[str] = []
+    for record in _csv_records(path):
+        fields = record.fields
+        if record.error:
+            if record.last > record.line or not header:
+                told = f"is broken on line {record.last} ({record.error})"
+                raise _open_quote(path, record.line, told)
+            reason = "broken CSV quotes (the lines after it may be parts of it)"
+            yield Rejected(record.line, reason, _excerpt(f"{record.error}: {record.pieces[0]}"))
+        elif not fields:  # a blank line is no row
             continue
-        if not header:
+        elif not header:
             header = fields
             _check_columns(path.name, columns, header, everything=everything)
-        elif len(fields) == len(header):
-            yield line, dict(zip(header, fields, strict=True))
-        elif fields:  # a blank line is no row
-            found = f"fields: {len(fields)}, in the header: {len(header)}"
-            yield Rejected(line, "wrong number of fields", found)
+        elif len(fields) != len(header):
+            found = f"fields: {len(fields)}, in the header: {len(header)}: {record.pieces[0]}"
+            yield Rejected(record.line, "wrong number of fields", _excerpt(found))
+        elif _run_together(record.pieces, header, columns):
+            told = f"ends on line {record.last}, while the lines between look like rows"
+            raise _open_quote(path, record.line, told)
+        else:
+            yield record.line, dict(zip(header, fields, strict=True))
+
+
+def _open_quote(path: Path, line: int, told: str) -> InputError:
+    return InputError(
+        f"{path.name}, whose record of line {line} {told}",
+        "every quoted field closed, quotes inside doubled",
+        f"repair the quotes from line {line} on: rows may have run together (where the line breaks "
+        "are meant, JSON Lines or Parquet can say so)",
+    )
+
+
+def _run_together(pieces: Sequence[str], header: Sequence[str], columns: _Columns) -> bool:
+    """Say whether the lines within a record are rows: then a quote was open by mistake."""
+    inner = [piece for piece in pieces[1:-1] if piece.strip()]
+    if len(inner) < MANY_LINES or columns.price not in header:
+        return False
+    price = header.index(columns.price)
+    rows = 0
+    for fields in csv.reader(inner):  # not strict
+        if len(fields) == len(header) and PLAIN_NUMBER.fullmatch(fields[price].strip()):
+            rows += 1
+    return rows >= ROWS_SHARE * len(inner)
 
 
 def _parquet_rows(path: Path, columns: _Columns, *, everything: bool) -> Iterator[Row]:
@@ -560,10 +617,11 @@ def _hub_rows(data: str, columns: _Columns, *, everything: bool) -> Iterator[Row
 
 def _check_columns(name: str, columns: _Columns, found: Sequence[str], *, everything: bool) -> None:
     twice = [column for column, count in Counter(found).items() if count > 1]
-    if everything and twice:
+    if twice := [column for column in twice if everything or column in columns.named()]:
+        why = "since all are kept" if everything else "to know which one is meant"
         raise InputError(
             f"{name} with more than one column {twice[0]!r}",
-            "columns with names of their own, since all are kept",
+            f"columns with names of their own, {why}",
             "rename one of them",
         )
     for column, setting in columns.named().items():
@@ -661,7 +719,7 @@ def _price(value: Any) -> float:
 
 
 def _group(value: object) -> bytes:
-    if value is None or not str(value).strip():
+    if value is None or value != value or not str(value).strip():  # the second is NaN
         raise _UnusableError("group is missing", _excerpt(repr(value)))
     return text_key(str(value))
 
@@ -671,7 +729,7 @@ def _time(value: Any) -> _Time:
     if isinstance(value, str):
         value = value.strip()
         if PLAIN_NUMBER.fullmatch(value):
-            return _Time(is_date=False, value=float(value))
+            return _Time(is_date=False, value=_finite(float(value)))
         try:
             value = datetime.datetime.fromisoformat(value)
         except ValueError:
@@ -682,10 +740,19 @@ def _time(value: Any) -> _Time:
             value = datetime.datetime(value.year, value.month, value.day)
         zoned = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
         return _Time(is_date=True, value=zoned.timestamp())
-    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
+    if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
         raise _UnusableError("time is missing or no time", _excerpt(repr(value)))
-    return _Time(is_date=False, value=float(value))
+    return _Time(is_date=False, value=_finite(value))
+
+
+def _finite(value: float | Decimal) -> float:
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise _UnusableError("time is missing or not finite", _excerpt(repr(value)))
+    return number
 
 
 def _parted_by_time(name: str, documents: list[_Document]) -> list[_Document]:
@@ -817,19 +884,27 @@ def _fingerprint(
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
-def _check_rejected(name: str, rejected: list[Rejected], n_read: int) -> None:
+def reasons(rejected: Sequence[Rejected]) -> str:
+    """Count the rejected rows by their reasons, the most frequent first."""
+    counted = Counter(row.reason for row in rejected).most_common()
+    return "; ".join(f"{count:,} × {reason}" for reason, count in counted)
+
+
+def _check_rejected(
+    name: str, rejected: Sequence[Rejected], n_read: int, columns: _Columns
+) -> None:
     if not n_read:
         raise InputError(f"{name}, which holds no rows", "texts with prices", "fill the file")
     if len(rejected) <= MAX_REJECTED_SHARE * n_read:
         return
-    reasons = Counter(row.reason for row in rejected).most_common()
     shown = [f"\n    line {row.line}: {row.reason}: {row.excerpt}" for row in rejected[:3]]
+    settings = ", ".join(f"{setting}=..." for setting in columns.named().values())
     raise InputError(
         f"{name} with {len(rejected):,} of {n_read:,} rows unusable: "
-        + "; ".join(f"{count:,} × {reason}" for reason, count in reasons)
+        + reasons(rejected)
         + "".join(shown),
         f"at most {MAX_REJECTED_SHARE:.0%} of the rows unusable",
-        "repair the lines, or name the right columns with text_column=... and price_column=...",
+        f"repair the lines, or name the right columns with {settings}",
     )
 
 

@@ -278,6 +278,8 @@ def _chosen(outcome: Outcome) -> str:
     if any(name.startswith("documents") for name in outcome.missing):
         so_far = f"the encoder tuned on {documents:,} documents" if documents else "the factory one"
         return f"So far validation prefers {so_far}; it chooses when all encoders are there."
+    if not any(row.documents for row in outcome.rows):
+        return "The factory encoder is the only one here, and what gets registered."
     if not documents:
         several = len(outcome.seeds) > 1
         lower = "size has a lower mean MAE over the seeds" if several else "one has a lower MAE"

@@ -317,8 +317,8 @@ def _values(table: pa.Table, name: str) -> list[Any]:
 
 def _cell(value: Any) -> str | None:
     """Write a value as the text of one cell."""
-    if value is None or isinstance(value, str):
-        return value
+    if value is None:
+        return None
     if isinstance(value, dict | list | bool):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
+        return _spelt(json.dumps(value, ensure_ascii=False, default=str))
+    return _spelt(str(value))

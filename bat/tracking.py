@@ -236,7 +236,7 @@ def serve_version(asked: str) -> tuple[str | None, str]:
     """
     with units.lock("registry"):
         before = _aliased(CHAMPION)
-        version = asked if asked.isdigit() else _aliased(asked)
+        version = str(int(asked)) if asked.isdecimal() else _aliased(asked)
         try:
             if version is None:
                 raise MlflowException(f"no version has the alias {asked!r}")
@@ -457,8 +457,19 @@ def _kept(run: Run, files: Sequence[str]) -> records.Kept:
     return records.Kept(run.info.run_id, data.params, data.metrics, data.tags, texts)
 
 
-def resolve(uri: str) -> str:
+ENCODER_WANTED = "the address of a logged encoder, such as runs:/<run id>/encoder"
+PAIR_WANTED = (
+    f"a pair that a study registered, such as models:/{REGISTERED_MODEL}@{CHAMPION} once a "
+    "scaling_study has run"
+)
+
+
+def resolve(uri: str, wanted: str = ENCODER_WANTED) -> str:
     """Turn ``runs:/`` and ``models:/`` addresses into a folder; anything else stays as it is.
+
+    Args:
+        uri: an address, a folder, or a name on the hub.
+        wanted: what should be there, for the message.
 
     Raises:
         InputError: nothing is found there.
@@ -468,8 +479,7 @@ def resolve(uri: str) -> str:
     try:
         top = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (MlflowException, OSError) as error:
-        expected = "the address of a logged encoder, such as runs:/<run id>/encoder"
-        raise _not_there(repr(uri), error, expected) from error
+        raise _not_there(repr(uri), error, wanted) from error
     inner = [*top.rglob("model.sentence_transformer"), *top.rglob("pricer/encoder")]
     seen = next(top.rglob(encoder.SEEN_FILE), None)
     folder = inner[0] if inner else top
@@ -484,12 +494,12 @@ def pricer_folder(model: str) -> Path:
     Raises:
         InputError: no pair is there.
     """
-    top = Path(resolve(model))
+    top = Path(resolve(model, PAIR_WANTED))
     folder = top if (top / pricer.REGRESSOR_FOLDER).is_dir() else top.parent
     if not (folder / pricer.REGRESSOR_FOLDER).is_dir():
         raise InputError(
             f"model={model!r}, which holds no encoder and regressor",
-            f"a pair that a study registered, such as models:/{REGISTERED_MODEL}@{CHAMPION}",
+            PAIR_WANTED,
             "run a scaling_study first, or look the model up with `mlflow ui`",
         )
     return folder

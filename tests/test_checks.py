@@ -262,6 +262,8 @@ def test_run_gathers_what_needs_no_encoder(tmp_path):
         "price in text",
         "near repeats",
     ]
-    assert findings[0].examples == ((303, "wrong number of fields: fields: 1, in the header: 2"),)
+    assert findings[0].examples == (
+        (303, "wrong number of fields: fields: 1, in the header: 2: x"),
+    )
     assert findings[2].examples[0][0] == 302
     assert corpus.rows(data, corpus.ASIDE).tolist() == [300]

@@ -108,6 +108,38 @@ def test_csv_lines_are_those_on_which_records_start(tmp_path):
     assert data.n_read == N + 3
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n", "\r\r\n"])
+def test_csv_lines_may_end_in_any_way(tmp_path, end):
+    rows = [("Two\nlines, 5\nand more", 5)] + [(f"Car {i}", i + 1) for i in range(N)]
+    path = tmp_path / "cars.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, lineterminator=end).writerows([("text", "price"), *rows])
+    data = corpus.load(str(path))
+    assert data.rejected == ()
+    assert data.n_read == N + 1
+    each = 2 if end == "\r\r\n" else 1
+    assert data.lines[:3].tolist() == [1 + each, 3 + 2 * each, 3 + 3 * each]
+
+
+def test_a_carriage_return_outside_quotes_ends_a_line_and_is_told(tmp_path):
+    text = "text,price\n" + "".join(f"Car {i},{i + 1}\n" for i in range(N)) + "Mazda\rMiata,5\n"
+    data = corpus.load(packed(tmp_path / "cars.csv", text.encode()))
+    told = "fields: 1, in the header: 2: Mazda"
+    assert data.rejected == ((N + 2, "wrong number of fields", told),)
+    assert "Miata" in data.texts
+
+
+def test_a_csv_text_may_be_long(tmp_path):
+    long = "word, 5\n" * 40_000
+    path = tmp_path / "cars.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerows([("text", "price", "id"), (long, 5, 0)])
+        writer.writerows((f"Car {i}", i + 1, i) for i in range(N))
+    data = corpus.load(str(path))
+    assert max(map(len, data.texts)) == len(long.strip())
+
+
 def test_jsonl_lines_count_blank_and_bad_ones(tmp_path):
     data = loaded(tmp_path, ["\ufeff" + json.dumps({"text": "a", "price": 1}), "", "{", *plain()])
     assert data.lines[:3].tolist() == [1, 4, 5]
@@ -197,9 +229,13 @@ def test_ragged_csv_rows_are_listed(tmp_path):
     text = "text,price\na,1,2\nb\n" + "".join(f"Car {i},{i + 1}\n" for i in range(N))
     data = corpus.load(packed(tmp_path / "cars.csv", text.encode() + b'"x"y,3\n'))
     assert data.rejected == (
-        (2, "wrong number of fields", "fields: 3, in the header: 2"),
-        (3, "wrong number of fields", "fields: 1, in the header: 2"),
-        (N + 4, "broken CSV quotes", "',' expected after '\"'"),
+        (2, "wrong number of fields", "fields: 3, in the header: 2: a,1,2"),
+        (3, "wrong number of fields", "fields: 1, in the header: 2: b"),
+        (
+            N + 4,
+            "broken CSV quotes (the lines after it may be parts of it)",
+            "',' expected after '\"': \"x\"y,3",
+        ),
     )
     assert data.n_read == N + 3
 
@@ -221,7 +257,16 @@ FILES = {
     "semicolon.csv": (CSV.replace(b",", b";"), "without the column 'text'\n.*found: 'text;price'"),
     "named.csv": (CSV.replace(b"text", b"title"), r"found: 'title', 'price'\n.*text_column=..."),
     "quote.csv": (CSV + b'"open,5\nCar,6\n', "record of line 122 is broken on line 123"),
-    "long.csv": (CSV + b'"' + b"x\n" * 70_000, "record of line 122 .*field larger than"),
+    "long.csv": (CSV + b'"' + b"x\n" * 70_000, "record of line 122 .*unexpected end of data"),
+    "header quote.csv": (b'text,"price\n' + CSV, "record of line 1 is broken on line 122"),
+    "swallowed.csv": (
+        CSV + b'"open,5\n' + b"Car 9 and more,6\n" * 40 + b'wheels 19",7\n',
+        "record of line 122 ends on line 163, while the lines between look like rows",
+    ),
+    "twice.csv": (
+        CSV.replace(b"text,price\n", b"price,price,text\n"),
+        "more than one column 'price'",
+    ),
     "bad.jsonl.gz": (b"not gzip", "unreadable after 0 rows .Not a gzipped file"),
     "cut.csv.gz": (gzip.compress(CSV * 9)[:-9], "unreadable after .* rows .Compressed file ended"),
     "bad.parquet": (b"PAR1 no", "bad.parquet, unreadable after row 0"),
@@ -347,8 +392,12 @@ def test_a_group_shares_a_part(tmp_path):
     by_text = loaded(tmp_path, rows)
     assert by_text.parts_by == "text"
     assert by_text.group_ids.tolist() == by_text.text_ids.tolist()
-    bad = loaded(tmp_path, [{"text": "a", "price": 1, "seller": " "}, *rows], group_column="seller")
-    assert bad.rejected[0].reason == "group is missing"
+    for none in (" ", None, float("nan")):
+        bad = [{"text": "a", "price": 1, "seller": none}, *rows]
+        refused = loaded(tmp_path, bad, group_column="seller").rejected
+        assert refused[0].reason == "group is missing"
+    with pytest.raises(InputError, match=r"text_column=..., price_column=..., group_column=..."):
+        loaded(tmp_path, [{**row, "seller": ""} for row in rows], group_column="seller")
 
 
 def test_parts_that_no_study_can_use_are_refused_before_it_starts(tmp_path):
@@ -420,6 +469,9 @@ def test_times_that_cannot_be_compared_are_refused(tmp_path):
     assert bad.rejected[0].reason.startswith("time is neither a number nor an ISO date")
     missing = loaded(tmp_path, [*rows, {"text": "a", "price": 1, "sold": None}], time_column="sold")
     assert missing.rejected[0].reason == "time is missing or no time"
+    for huge in (10**400, "1e999", float("inf"), float("nan")):
+        bad = loaded(tmp_path, [*rows, {"text": "a", "price": 1, "sold": huge}], time_column="sold")
+        assert bad.rejected[0].reason == "time is missing or not finite"
     with pytest.raises(InputError, match="date as time on line 121 and a number on line 1"):
         loaded(
             tmp_path, [*rows, {"text": "a", "price": 1, "sold": "2024-05-31"}], time_column="sold"
@@ -471,22 +523,22 @@ def test_sizes_are_shares_or_counts():
     assert corpus.parse_sizes("1.0, 0,0.25,0.5,0.1,2500,300", 10_000) == (
         (0, 300, 1000, 2500, 5000, 10_000)
     )
-    assert corpus.subset_size(1, 300) == 300
-    assert corpus.subset_size(256, 300) == 256
+    assert corpus.subset_size(1, 300, "documents=1") == 300
+    assert corpus.subset_size(256, 300, "documents=256") == 256
 
 
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ("0,1.5", r"a subset size of 1.5\n.*a share up to 1, or a whole"),
-        ("-1", "a subset size of -1\n"),
-        ("nan", "a subset size of nan\n"),
-        ("inf", "a subset size of inf\n"),
+        ("0,1.5", r"a subset size of 1.5 in sizes=0,1.5\n.*a share up to 1, or a whole"),
+        ("-1", "a subset size of -1 in sizes=-1\n"),
+        ("nan", "a subset size of nan in sizes=nan\n"),
+        ("inf", "a subset size of inf in sizes=inf\n"),
         ("0,a", "got 'a' in sizes='0,a'\n"),
         ("", "got '' in sizes=''\n"),
         ("100", "which is 100 of 10,000 documents\n.*at least 256"),
-        ("0.01", "a subset size of 0.01, which is 100 of 10,000 documents"),
-        ("20000", "20,000 documents\n.*at most the 10,000 distinct texts"),
+        ("0.01", "a subset size of 0.01 in sizes=0.01, which is 100 of 10,000 documents"),
+        ("20000", "20,000 documents in sizes=20000\n.*at most the 10,000 distinct texts"),
     ],
 )
 def test_what_is_no_size_says_why(sizes, message):
