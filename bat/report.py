@@ -329,8 +329,8 @@ def _doubts(outcome: Outcome) -> list[str]:
     seeds = max(len(row.predictions) for row in outcome.rows)
     if seeds < FEW_SEEDS:
         said.append(
-            f"{seeds} seed{'s' if seeds > 1 else ''}: the intervals hold for this draw of masks "
-            "and order; small differences need more seeds to be established."
+            f"{seeds} seed{'s' if seeds > 1 else ''}: the intervals hold for this draw of masks, "
+            "order and search; small differences need more seeds to be established."
         )
     if outcome.about.features == cli.FACTORY_TUNED:
         said.append(

@@ -935,6 +935,7 @@ def can_stop(
     *,
     full: int,
     margin: float = MARGIN,
+    groups: npt.ArrayLike | None = None,
 ) -> Stop:
     """Say, by validation errors alone, whether further sizes can still change the answer.
 
@@ -951,6 +952,7 @@ def can_stop(
         factory: those of the factory encoder, shape (v,).
         full: documents there are.
         margin: share of the gain that one may forgo.
+        groups: of the validation rows, shape (v,): those of one group err together.
 
     Returns:
         Never ``stop`` with fewer than four sizes.
@@ -969,8 +971,13 @@ def can_stop(
         raise ValueError(f"got full={full}; expected at least the newest size, {n[-1]:.0f}")
     if n.size < STOP_SIZES:
         return Stop(False, None, None, f"{n.size} sizes; at least {STOP_SIZES} are needed")
+    together = metrics.numbered(groups, base.size)
+    k = int(together.max()) + 1
+    if k == 1:
+        return Stop(False, None, None, "the validation rows are one group: no scatter to judge by")
     saved = rows[-4:-1] - rows[-1]  # (3, v), by the steps since each of the last three
-    spread = saved.std(axis=1, ddof=1) / math.sqrt(base.size)
+    sums = [np.bincount(together, line - line.mean()) for line in saved]  # (3, k), by group
+    spread = np.sqrt((np.square(sums)).sum(axis=1) * k / (k - 1)) / base.size
     chords = (saved.mean(axis=1) + STOP_ERRORS * spread) / (n[-1] - n[-4:-1])
     remaining = max(0.0, float(chords.max() * (full - n[-1])))
     gain = float(base.mean() - mae[-1])

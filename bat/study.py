@@ -519,7 +519,10 @@ def _stop(prepared: Prepared, arms: Sequence[Arm], full: int, margin: float) -> 
     prices = prepared.corpus.prices[validation]
     errors = [np.abs(arm.evaluation.predictions[validation] - prices) for arm in arms]
     documents = [arm.documents for arm in arms if arm.documents]
-    return scaling.can_stop(documents, errors[1:], errors[0], full=full, margin=margin)
+    groups = prepared.corpus.group_ids[validation]
+    return scaling.can_stop(
+        documents, errors[1:], errors[0], full=full, margin=margin, groups=groups
+    )
 
 
 def tuned(

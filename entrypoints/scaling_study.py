@@ -104,6 +104,12 @@ def recipe_changes(recipe: str) -> Changes:
     kinds |= {"tuned_share": float, "schedule": str, "finetune_on": str, "features": str}
     name, comma, rest = recipe.partition(",")
     known = name.strip() in RECIPES
+    if not known and "=" not in name:
+        raise cli.InputError(
+            f"{name.strip()!r} in recipe={recipe!r}",
+            f"{' or '.join(RECIPES)}, then changes as name=value, with commas between",
+            f"leave it out for its default, or change one of {', '.join(kinds)}",
+        )
     said = rest if known else recipe
     changes = cli.settings("recipe", said, kinds) if comma or not known else {}
     changes = RECIPES.get(name.strip(), {}) | changes

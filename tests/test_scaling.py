@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 from scipy.optimize import curve_fit
@@ -488,6 +490,29 @@ def test_noise_between_arms_keeps_it_from_stopping():
     quiet = scaling.can_stop([1, 2, 3, 4], rows([60.1, 60, 60, 60]), np.full(50, 70.0), full=5)
     loud = scaling.can_stop([1, 2, 3, 4], noisy, np.full(50, 70.0), full=5)
     assert (quiet.stop, loud.stop) == (True, False)
+
+
+def test_copies_of_a_row_in_one_group_make_nothing_surer():
+    noisy = rows([60.3, 60.2, 60.1, 60]) + np.random.default_rng(0).normal(0, 3, (4, 50))
+    base, groups = np.full(50, 90.0), np.repeat(np.arange(50), 8)
+    ask = functools.partial(scaling.can_stop, [1, 2, 3, 4], full=8)
+    once, copied = ask(noisy, base), ask(noisy.repeat(8, axis=1), base.repeat(8), groups=groups)
+    assert copied.remaining == pytest.approx(once.remaining)
+    assert ask(noisy.repeat(8, axis=1), base.repeat(8)).remaining < 0.8 * once.remaining
+    one = ask(noisy, base, groups=np.zeros(50))
+    assert not one.stop
+    assert "are one group" in one.reason
+
+
+def test_the_draws_of_all_arms_know_of_groups():
+    prices, arms, factory = study([3000.0, 2500, 2400], 4000.0)
+    groups = np.arange(400) // 8
+    found = scaling.resample([1, 2, 3], prices, arms, factory, groups=groups, draws=300)
+    for place, arm in enumerate(arms):
+        told = metrics.bootstrap(prices, arm, groups=groups, draws=300)
+        for name, score in found.items():
+            ends = np.quantile(score.sizes[1:, place], [0.025, 0.975])
+            assert ends == pytest.approx((told[name].low, told[name].high))
 
 
 def test_fewer_than_four_sizes_never_stop():
