@@ -466,8 +466,9 @@ def test_a_study_stops_when_larger_sizes_cannot_matter(
 ):
     asked = []
 
-    def enough(documents, errors, factory, *, full, margin):
+    def enough(documents, errors, factory, *, full, margin, groups):
         asked.append((list(documents), np.shape(errors), np.shape(factory), full, margin))
+        assert np.shape(groups) == np.shape(factory)
         return scaling.Stop(len(documents) == 2, 1.0, 2.0, "nothing more to gain")
 
     monkeypatch.setattr(scaling, "can_stop", enough)

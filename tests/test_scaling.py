@@ -206,15 +206,18 @@ def noisy_study(seeds, factory_seeds, t):
     return prices, arms, prices * np.exp(rng.normal(0, 0.5, (factory_seeds, t)))
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(401) // 7])
 @pytest.mark.parametrize(("seeds", "factory_seeds", "t"), [(1, 1, 401), (3, 3, 401), (3, 1, 400)])
 def test_scores_gains_and_their_intervals_are_those_of_metrics(
-    seeds, factory_seeds, t, monkeypatch
+    seeds, factory_seeds, t, groups, monkeypatch
 ):
-    monkeypatch.setattr(scaling, "CHUNK_VALUES", 7 * 401)  # 7 draws a chunk: 100 is no multiple
+    groups = None if groups is None else groups[:t]
+    monkeypatch.setattr(metrics, "CHUNK_VALUES", 7 * 401)  # 7 draws a chunk: 100 is no multiple
     prices, arms, factory = noisy_study(seeds, factory_seeds, t)
-    found = scaling.resample([1, 2, 3], prices, arms, factory, draws=100, seed=4)
-    single = metrics.bootstrap(prices, arms[-1], draws=100, seed=4)
-    paired = metrics.paired(prices, arms[-1], factory, draws=100, seed=4)
+    how = {"groups": groups, "draws": 100, "seed": 4}
+    found = scaling.resample([1, 2, 3], prices, arms, factory, **how)
+    single = metrics.bootstrap(prices, arms[-1], **how)
+    paired = metrics.paired(prices, arms[-1], factory, **how)
     for name, each in found.items():
         told = scaling.curve(each)
         assert vars(told.full) == pytest.approx(vars(single[name]))
@@ -502,17 +505,6 @@ def test_copies_of_a_row_in_one_group_make_nothing_surer():
     one = ask(noisy, base, groups=np.zeros(50))
     assert not one.stop
     assert "are one group" in one.reason
-
-
-def test_the_draws_of_all_arms_know_of_groups():
-    prices, arms, factory = study([3000.0, 2500, 2400], 4000.0)
-    groups = np.arange(400) // 8
-    found = scaling.resample([1, 2, 3], prices, arms, factory, groups=groups, draws=300)
-    for place, arm in enumerate(arms):
-        told = metrics.bootstrap(prices, arm, groups=groups, draws=300)
-        for name, score in found.items():
-            ends = np.quantile(score.sizes[1:, place], [0.025, 0.975])
-            assert ends == pytest.approx((told[name].low, told[name].high))
 
 
 def test_fewer_than_four_sizes_never_stop():
