@@ -15,6 +15,7 @@ from bat.outcome import Outcome
 from bat.study import Arm, Prepared
 
 MIN_ROWS = 100  # fewer than this, and an interval says little (convention)
+MIN_GROUPS = 30  # likewise, where rows of one group err together
 
 Floats = npt.NDArray[np.float64]
 
@@ -143,8 +144,9 @@ def _verdict(
             told = f"version {present.version} was tuned on {present.tags.get('finetune_on')} texts"
             return Verdict(False, f"{told}, this one on {about.finetune_on}: no fair comparison")
         elif present.tags.get("parts_by") != about.parts_by:
-            told = f"version {present.version} had its parts by {present.tags.get('parts_by')}"
-            return Verdict(False, f"{told}, this one by {about.parts_by}: no fair comparison")
+            by = present.tags.get("parts_by", "what nobody noted")
+            told = f"version {present.version} had its parts by {by}, this one by {about.parts_by}"
+            return Verdict(False, f"{told}: no fair comparison; promote=always would replace it")
         else:
             verdict = _compared(arm, prepared, tracker, present, seen, margin)
         if not verdict.promoted:
@@ -172,8 +174,9 @@ def _compared(
         why = (str(error) or type(error).__name__).splitlines()[0]
         told = f"version {present.version} does not open ({why})"
         return Verdict(False, f"{told}; promote=always would replace it")
-    if len(rows) < MIN_ROWS:
-        return too_few(len(rows))
+    groups = loaded.group_ids[rows]
+    if len(rows) < MIN_ROWS or len(np.unique(groups)) < MIN_GROUPS:
+        return too_few(len(rows), len(np.unique(groups)))
     texts = [loaded.texts[row] for row in rows]
     predictions = pair.regressor.predict(encoder.features(pair.encoder, pair.beside, texts))
     before = tracker.compared(units.digest(sorted(digests)))
@@ -181,7 +184,7 @@ def _compared(
         loaded.prices[rows],
         arm.evaluation.predictions[rows],
         predictions,
-        groups=loaded.group_ids[rows],
+        groups=groups,
         margin=margin,
         comparisons=before,
     )
@@ -198,12 +201,14 @@ def common_rows(digests: Sequence[str], *seen: frozenset[str]) -> npt.NDArray[np
     return np.array([row for row, each in enumerate(digests) if each not in known], np.int64)
 
 
-def too_few(rows: int) -> Verdict:
-    """Refuse to compare on so few rows."""
+def too_few(rows: int, groups: int) -> Verdict:
+    """Refuse to compare on so few rows, or groups of rows."""
+    lacking = f"{rows} test rows" if rows < MIN_ROWS else f"{groups} groups of test rows"
+    needed = MIN_ROWS if rows < MIN_ROWS else MIN_GROUPS
     return Verdict(
         False,
-        f"only {rows} test rows are new to both it and the champion, of the {MIN_ROWS} needed to "
-        "compare them",
+        f"only {lacking} are new to both it and the champion, of the {needed} needed to compare "
+        "them",
     )
 
 

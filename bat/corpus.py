@@ -42,11 +42,13 @@ MAX_PRICE = 1e15  # convention: no price is this high, and squares of it still a
 MIN_TEXTS = 100  # eight texts expected in each of the two smallest parts
 PARQUET_ROWS = 2_000  # read at once
 MIN_PART_ROWS = 3  # of which an interval can be made, and a variance
-MIN_TRAIN_GROUPS = 4  # folds of the search, and of the ridge baseline
+# Folds of the search and of the ridge baseline; groups below which a bootstrap says nothing.
+MIN_GROUPS = {"train": 4, "test": 10}
 MIN_DOCUMENTS = 256  # the smallest subset: the documents on which a missing head is warmed up
 EXCERPT = 80  # characters of a bad row that a message shows
 MAX_FIELD = 100_000_000  # characters of one CSV field; more is an open quote
-MANY_LINES, ROWS_SHARE = 3, 0.9  # lines within a record, of which so many look like rows: no text
+# A record whose first line and so large a share of so many inner lines look like rows is no text.
+MANY_LINES, ROWS_SHARE = 2, 0.9
 LINE = re.compile(r"[^\r]*\r\n?|[^\r]+")
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 # A class of characters: Han and kana, written without spaces, where each counts as a word.
@@ -556,16 +558,20 @@ def _open_quote(path: Path, line: int, told: str) -> InputError:
 
 
 def _run_together(pieces: Sequence[str], header: Sequence[str], columns: _Columns) -> bool:
-    """Say whether the lines within a record are rows: then a quote was open by mistake."""
+    """Say whether the lines of a record are rows: then a quote was open by mistake."""
     inner = [piece for piece in pieces[1:-1] if piece.strip()]
-    if len(inner) < MANY_LINES or columns.price not in header:
+    if len(inner) < MANY_LINES or not columns.price:
         return False
     price = header.index(columns.price)
-    rows = 0
-    for fields in csv.reader(inner):  # not strict
-        if len(fields) == len(header) and PLAIN_NUMBER.fullmatch(fields[price].strip()):
-            rows += 1
-    return rows >= ROWS_SHARE * len(inner)
+
+    def count_rows(lines: Sequence[str]) -> int:
+        return sum(
+            len(fields) == len(header) and bool(PLAIN_NUMBER.fullmatch(fields[price].strip()))
+            for fields in csv.reader(lines)  # not strict
+        )
+
+    first = pieces[0].replace('"', "")
+    return bool(count_rows([first])) and count_rows(inner) >= ROWS_SHARE * len(inner)
 
 
 def _parquet_rows(path: Path, columns: _Columns, *, everything: bool) -> Iterator[Row]:
@@ -616,8 +622,8 @@ def _hub_rows(data: str, columns: _Columns, *, everything: bool) -> Iterator[Row
 
 
 def _check_columns(name: str, columns: _Columns, found: Sequence[str], *, everything: bool) -> None:
-    twice = [column for column, count in Counter(found).items() if count > 1]
-    if twice := [column for column in twice if everything or column in columns.named()]:
+    read = found if everything else [column for column in found if column in columns.named()]
+    if twice := [column for column, count in Counter(read).items() if count > 1]:
         why = "since all are kept" if everything else "to know which one is meant"
         raise InputError(
             f"{name} with more than one column {twice[0]!r}",
@@ -802,7 +808,7 @@ def _merged(
     spellings: list[str] = []
     counts: dict[tuple[int, float, str], int] = {}
     lines: list[int] = []
-    groups: list[bytes] = []  # a row that stands in several has the first
+    groups: list[bytes] = []
     for document in documents:
         text_id = ids.setdefault(document.key, len(ids))
         if text_id == len(spellings):
@@ -830,7 +836,18 @@ def _merged(
         digest="",
         medians=None,
     )
-    return with_parts(corpus, _one_part_a_text(corpus))
+    return _one_group_a_text(with_parts(corpus, _one_part_a_text(corpus)))
+
+
+def _one_group_a_text(corpus: Corpus) -> Corpus:
+    """Give all rows of a text the group of its first that is used, or folds would share a text."""
+    if not len(corpus.texts):
+        return corpus
+    used = np.flatnonzero(corpus.parts != ASIDE)
+    texts, first = np.unique(corpus.text_ids[used], return_index=True)
+    group_of = np.empty(corpus.text_ids.max() + 1, np.int64)
+    group_of[texts] = corpus.group_ids[used[first]]
+    return dataclasses.replace(corpus, group_ids=group_of[corpus.text_ids])
 
 
 def _one_part_a_text(corpus: Corpus) -> npt.NDArray[np.str_]:
@@ -931,14 +948,14 @@ def _check_enough(corpus: Corpus) -> None:
                 f"at least {MIN_PART_ROWS} rows in each part",
                 "give more data, or a group_column (time_column) with more and smaller groups",
             )
-    train, test = rows(corpus, "train"), rows(corpus, "test")
-    if (groups := len(np.unique(corpus.group_ids[train]))) < MIN_TRAIN_GROUPS:
-        raise InputError(
-            f"{corpus.name} with {groups} groups in the train part",
-            f"at least {MIN_TRAIN_GROUPS}, which the folds of the cross-validation need",
-            "give more data, or a group_column with more and smaller groups",
-        )
-    for part, members in (("train", train), ("test", test)):
+    for part, least in MIN_GROUPS.items():
+        members = rows(corpus, part)
+        if (groups := len(np.unique(corpus.group_ids[members]))) < least:
+            raise InputError(
+                f"{corpus.name} with {groups} groups of rows in the {part} part",
+                f"at least {least}: folds and intervals are made of whole groups",
+                "give more data, or a group_column with more and smaller groups",
+            )
         if np.ptp(corpus.prices[members]) == 0:
             raise InputError(
                 f"{corpus.name} with one price, {corpus.prices[members[0]]:g}, in the {part} part",

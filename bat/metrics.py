@@ -308,13 +308,14 @@ def share(hits: npt.ArrayLike, *, groups: npt.ArrayLike | None = None) -> Interv
 
     counted = np.asarray(hits, bool)
     together = numbered(groups, counted.size)
-    if together.max() + 1 < counted.size:
+    k, mean = int(together.max()) + 1, float(counted.mean())
+    if k < counted.size and 0 < mean < 1:
         counts = drawn_rows(np.random.default_rng(0), DRAWS, together)
         tail = (1 - COVERAGE) / 2
         ends = np.quantile(counts @ counted / counts.sum(axis=1), [tail, 1 - tail])
-        return Interval(float(counted.mean()), *map(float, ends))
-    found = binomtest(int(counted.sum()), counted.size).proportion_ci(COVERAGE, method="wilson")
-    return Interval(float(counted.mean()), float(found.low), float(found.high))
+        return Interval(mean, *map(float, ends))
+    found = binomtest(round(k * mean), k).proportion_ci(COVERAGE, method="wilson")
+    return Interval(mean, float(found.low), float(found.high))
 
 
 def flat(scores: Mapping[str, Interval]) -> dict[str, float]:

@@ -40,7 +40,7 @@ class About:
     margin: float  # share of the gain that one may forgo and still call it enough
     # What follows, studies of older versions do not say.
     features: str = cli.TUNED
-    parts_by: str = "text"
+    parts_by: str = "unknown"
     base_protocol: str = "unknown"  # whether the base model has seen test texts
 
 

@@ -143,10 +143,11 @@ def _protocol(outcome: Outcome) -> str:
     )
     if about.base_protocol == "transductive":
         texts += ", from a base model that had seen texts of test rows (transductive)"
+    by = "" if about.parts_by == "unknown" else f"; parts by {about.parts_by}"
     beside = ", read beside the factory's" if about.features == cli.FACTORY_TUNED else ""
     return (
         f"{sum(about.parts.values()):,} rows: {parts}; {about.parts[corpus.ASIDE]:,} set "
-        f"aside; parts by {about.parts_by}. Encoder {about.base}, tuned on {texts}{beside}. The "
+        f"aside{by}. Encoder {about.base}, tuned on {texts}{beside}. The "
         "regressor's settings were searched by cross-validation inside the training part, alike "
         "for every arm; validation chose the arm; the test part was read for this report. Corpus "
         f"digest {about.digest}."

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from bat import baselines, cli, metrics, records, scaling, study
@@ -24,6 +26,7 @@ VERMILION, GREY, BLACK = "#D55E00", "#777777", "#000000"
 COLOURS, MARKERS = (BLUE, ORANGE, GREEN, PURPLE, BLACK), "osD^"
 LOOK = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
 CURVES = ("r2", "medae", "mae")  # the metrics that get a figure
+LETTER, HANDLE = 6.5, 70  # pixels that a letter of a legend takes, and the rest of an entry
 SMALL_PRICE = 100.0
 WORDS, SUPERVISED = baselines.LABELS["tfidf"], baselines.LABELS["supervised"]
 FEW_GROUPS = 30  # convention: below it a bootstrap by group is known to cover too little
@@ -74,7 +77,8 @@ def results(outcome: Outcome) -> list[dict[str, Any]]:
         others["before"] = before if row.documents else None
         for what, other in others.items():
             if other and other is not row:
-                against = _paired(outcome, row, other)
+                known = over_factory(outcome).get(row.documents or 0) if what == "factory" else None
+                against = known or _paired(outcome, row, other)
                 line |= metrics.flat({f"{name}_minus_{what}": v for name, v in against.items()})
         lines.append(line | {f"{stage}_seconds": s for stage, s in row.seconds.items()})
         before = row
@@ -125,18 +129,25 @@ def answer(outcome: Outcome) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-def _groups(outcome: Outcome) -> int:
-    """Count the groups of the test rows; 0 where each row is one."""
-    if outcome.groups is None:
+def _groups(groups: npt.ArrayLike | None) -> int:
+    """Count the groups of some rows; 0 where each row is alone."""
+    if groups is None:
         return 0
-    count = len(np.unique(outcome.groups))
-    return count if count < len(outcome.prices) else 0
+    ids = np.asarray(groups)
+    count = len(np.unique(ids))
+    return count if count < ids.size else 0
+
+
+def _rows(n: int, groups: npt.ArrayLike | None, parts_by: str) -> str:
+    """Say on how many test rows, of how many groups, intervals rest."""
+    count = _groups(groups)
+    of = "groups" if parts_by.startswith("group_column") else "texts"
+    return f"{n:,} test rows" + (f" of {count:,} {of}" if count else "")
 
 
 def tested(outcome: Outcome) -> str:
-    """Say on how many rows (in how many groups) intervals rest."""
-    groups = _groups(outcome)
-    return f"{len(outcome.prices):,} test rows" + (f" in {groups:,} groups" if groups else "")
+    """Say on how many test rows, of how many groups, a study's intervals rest."""
+    return _rows(len(outcome.prices), outcome.groups, outcome.about.parts_by)
 
 
 def _paired(outcome: Outcome, ours: Row, theirs: Row) -> dict[str, metrics.Interval]:
@@ -347,7 +358,7 @@ def _doubts(outcome: Outcome) -> list[str]:
             f"Transductive: the base model {outcome.about.base} was tuned before, on texts of the "
             "test rows among others, so new texts may fare worse, with the factory encoder too."
         )
-    if (groups := _groups(outcome)) and groups < FEW_GROUPS:
+    if (groups := _groups(outcome.groups)) and groups < FEW_GROUPS:
         said.append(
             f"The test rows come from {groups} groups ({outcome.about.parts_by}), and the "
             f"intervals are drawn by group: below {FEW_GROUPS} groups they are too narrow."
@@ -439,10 +450,16 @@ def _thousands(axes: Any) -> None:
 def _name_axes(axes: Any, outcome: Outcome, name: str) -> None:
     """Say what a figure's (left) panel shows; the legend stands below, where it hides nothing."""
     _thousands(axes)
-    axes.set_xlabel("documents tuned on (0: the factory encoder)")
+    axes.set_xlabel(
+        "documents tuned on" + (" (0: the factory encoder)" if outcome.row("factory") else "")
+    )
     axes.set_ylabel(_unit(name))
     axes.set_title(f"{outcome.about.corpus}: {TITLES[name]} on the test part, 95 %")
-    axes.figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=3)
+    figure, (_, labels) = axes.figure, axes.get_legend_handles_labels()
+    longest = max(len(line) for label in labels for line in label.splitlines())
+    columns = int(figure.get_figwidth() * figure.dpi / (LETTER * longest + HANDLE))
+    columns = max(1, min(3, columns))
+    figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=columns)
 
 
 def _draw_fit(axes: Any, found: scaling.Curve, largest: int) -> None:
@@ -524,10 +541,10 @@ def _check_comparable(together: Together) -> None:
 def comparison(together: Together, said: Sequence[str]) -> str:
     """Write for a terminal how studies differ (from ``differences``), and all arms."""
     lines = "\n".join(f"- {line}" for line in said)
-    n = len(next(iter(together.values())).prices)
+    first = next(iter(together.values()))
     return (
         f"\n{lines}\n\n{plain_table(table_together(together))}\n"
-        f"(95 % bootstrap intervals over {n:,} test rows)"
+        f"(95 % bootstrap intervals over {tested(first)})"
     )
 
 
@@ -587,7 +604,7 @@ def curves_together(together: Together, name: str) -> Figure:
         for (label, outcome), colour, marker in zip(
             together.items(), itertools.cycle(COLOURS), itertools.cycle(MARKERS)
         ):
-            _draw_points(axes, outcome, name, colour, marker, label)
+            _draw_points(axes, outcome, name, colour, marker, textwrap.fill(label, 80))
         _name_axes(axes, next(iter(together.values())), name)
     return figure
 
@@ -691,15 +708,13 @@ PROTOCOLS = {
 
 def evaluation_text(evaluation: study.Evaluation, prepared: study.Prepared, protocol: str) -> str:
     """Write the scores of one pair for a person."""
-    test = prepared.rows("test")
-    scores = metrics.bootstrap(
-        prepared.corpus.prices[test],
-        evaluation.predictions[test],
-        groups=prepared.corpus.group_ids[test],
-    )
+    loaded, test = prepared.corpus, prepared.rows("test")
+    groups = loaded.group_ids[test]
+    scores = metrics.bootstrap(loaded.prices[test], evaluation.predictions[test], groups=groups)
     lines = [[TITLES[name], interval(name, scores[name])] for name in metrics.NAMES]
     return (
-        f"{plain_table(lines)}\n(95 % bootstrap intervals over {len(test):,} test rows; "
+        f"{plain_table(lines)}\n(95 % bootstrap intervals over "
+        f"{_rows(len(test), groups, loaded.parts_by)}; "
         f"{protocol}: {PROTOCOLS[protocol]})"
     )
 

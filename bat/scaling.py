@@ -496,8 +496,9 @@ def resample(
     of_sizes = np.einsum("mdks,ds->mdk", of_sizes, shares)
     one = np.ones((1 + draws, 1)) if len(base) == 1 else shares
     of_base = np.einsum("mds,ds->md", of_base, one)
+    defined = np.isfinite(of_base)  # R² is not where all prices of a resample are equal
     return {
-        name: Scores(name, n, of_base[i], of_sizes[i])
+        name: Scores(name, n, of_base[i, defined[i]], of_sizes[i, defined[i]])
         for i, name in enumerate(("r2", "mae", "medae"))
     }
 
@@ -573,7 +574,9 @@ def _scored(
     t, arms = counts.sum(axis=1), len(window)  # t: other than the rows' number by groups
     sums = counts @ columns  # (draws, 2 + 3 arms)
     squares, absolute, below = np.split(sums[:, 2:], 3, axis=1)
-    r2 = 1 - squares / (sums[:, 1] - sums[:, 0] ** 2 / t)[:, None]
+    spread = sums[:, 1] - sums[:, 0] ** 2 / t
+    spread[spread <= metrics.ROUNDING * columns[:, 1].sum()] = np.nan  # a constant resample
+    r2 = 1 - squares / spread[:, None]
     medae = np.empty((len(counts), arms))
     middle = np.column_stack([(t - 1) // 2, t // 2])
     for arm, (rows, errors) in enumerate(zip(window, ordered, strict=True)):

@@ -195,7 +195,11 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
     if config.plan_only:
         return
     key = units.key(
-        config=asdict(config), corpus=loaded.digest, base=base.digest, code=units.own_code()
+        config=asdict(config),
+        corpus=loaded.digest,
+        groups=loaded.group_ids.tolist(),
+        base=base.digest,
+        code=units.own_code(),
     )
     with tracking.run("scaling_study", key) as tracker:
         tracker.log(records.config(cli.logged(config)))

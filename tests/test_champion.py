@@ -33,6 +33,11 @@ def test_the_better_one_is_promoted_and_its_equal_or_worse_is_not():
         assert "the upper end must be below 0" in lost.reason
 
 
+def test_few_rows_or_groups_are_not_compared():
+    assert "only 99 test rows are new" in champion.too_few(99, 99).reason
+    assert "only 29 groups of test rows are new" in champion.too_few(400, 29).reason
+
+
 def test_a_margin_asks_for_more_than_any_gain():
     prices, good, poor = rows()
     assert champion.judge(prices, good, poor, margin=0.5, comparisons=0).promoted

@@ -129,6 +129,19 @@ def test_a_carriage_return_outside_quotes_ends_a_line_and_is_told(tmp_path):
     assert "Miata" in data.texts
 
 
+def test_a_csv_text_may_list_words_and_numbers(tmp_path):
+    path = tmp_path / "cars.csv"
+    listed = "A fine car:\nCylinders, 6\nDoors, 4\nOwners, 2\nBring money"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("text", "price"), (listed, 5)])
+        csv.writer(stream).writerows((f"Car {i}", i + 1) for i in range(N))
+    assert listed in corpus.load(str(path)).texts
+    index = tmp_path / "index.csv"
+    with index.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("", "text"), (0, "1, red\n2, blue\n3, green\n4, white")])
+    assert [row.reason for row in corpus.stream(str(index))] == [""]
+
+
 def test_a_csv_text_may_be_long(tmp_path):
     long = "word, 5\n" * 40_000
     path = tmp_path / "cars.csv"
@@ -259,6 +272,10 @@ FILES = {
     "quote.csv": (CSV + b'"open,5\nCar,6\n', "record of line 122 is broken on line 123"),
     "long.csv": (CSV + b'"' + b"x\n" * 70_000, "record of line 122 .*unexpected end of data"),
     "header quote.csv": (b'text,"price\n' + CSV, "record of line 1 is broken on line 122"),
+    "short swallow.csv": (
+        CSV + b'"open,5\nCar 9 and more,6\nCar 10 and more,6\nwheels 19",7\n',
+        "record of line 122 ends on line 125, while the lines between look like rows",
+    ),
     "swallowed.csv": (
         CSV + b'"open,5\n' + b"Car 9 and more,6\n" * 40 + b'wheels 19",7\n',
         "record of line 122 ends on line 163, while the lines between look like rows",
@@ -379,10 +396,10 @@ def test_rows_of_a_part(tmp_path):
 
 
 def test_a_group_shares_a_part(tmp_path):
-    rows = [{**row, "seller": f"S{i % 60}"} for i, row in enumerate(plain(900))]
+    rows = [{**row, "seller": f"S{i % 120}"} for i, row in enumerate(plain(900))]
     data = loaded(tmp_path, rows, group_column="seller")
     for i in range(900):
-        assert data.parts[i] == corpus.part_of(f"S{i % 60}")
+        assert data.parts[i] == corpus.part_of(f"S{i % 120}")
     with pytest.raises(InputError, match=r"with \d rows in the .* part\n.*\n.*smaller groups"):
         loaded(tmp_path, [{**row, "seller": "A"} for row in plain()], group_column="seller")
     groups = [data.group_ids[data.lines == line].item() for line in range(1, len(rows) + 1)]
@@ -412,7 +429,11 @@ def test_parts_that_no_study_can_use_are_refused_before_it_starts(tmp_path):
         {**row, "seller": sellers[i % len(sellers)]}
         for i, row in enumerate(plain(4 * len(sellers)))
     ]
-    with pytest.raises(InputError, match=r"with 3 groups in the train part\n.*at least 4"):
+    with pytest.raises(InputError, match=r"3 groups of rows in the train part\n.*at least 4"):
+        loaded(tmp_path, rows, group_column="seller")
+    few = [*(s for name in corpus.PARTS if name != "test" for s in parts[name]), *parts["test"][:9]]
+    rows = [{**row, "seller": few[i % len(few)]} for i, row in enumerate(plain(4 * len(few)))]
+    with pytest.raises(InputError, match=r"9 groups of rows in the test part\n.*at least 10"):
         loaded(tmp_path, rows, group_column="seller")
     same = [
         {**row, "price": 5 if corpus.part_of(row["text"]) == "test" else row["price"]}
@@ -423,8 +444,8 @@ def test_parts_that_no_study_can_use_are_refused_before_it_starts(tmp_path):
 
 
 def test_a_text_in_two_groups_stays_in_the_stricter_part(tmp_path):
-    sellers = {corpus.part_of(f"S{i}"): f"S{i}" for i in range(60)}
-    rows = [{**row, "seller": f"S{i % 60}"} for i, row in enumerate(plain(900))]
+    sellers = {corpus.part_of(f"S{i}"): f"S{i}" for i in range(120)}
+    rows = [{**row, "seller": f"S{i % 120}"} for i, row in enumerate(plain(900))]
     twice = [
         {"text": "The same", "price": 5, "seller": sellers["train"]},
         {"text": "the same", "price": 5, "seller": sellers["test"]},
@@ -434,6 +455,16 @@ def test_a_text_in_two_groups_stays_in_the_stricter_part(tmp_path):
     data = loaded(tmp_path, [*twice, *rows], group_column="seller")
     assert data.parts[:3].tolist() == ["aside", "test", "aside"]
     assert data.counts[:3].tolist() == [1, 2, 1]
+
+
+def test_a_text_in_two_groups_of_a_part_stays_in_one(tmp_path):
+    training = [f"S{i}" for i in range(200) if corpus.part_of(f"S{i}") == "train"]
+    rows = [{**row, "seller": f"S{i % 120}"} for i, row in enumerate(plain(900))]
+    twice = [{"text": "The same", "price": 5 + i, "seller": training[i]} for i in range(3)]
+    data = loaded(tmp_path, [*rows, *twice], group_column="seller")
+    mine = data.group_ids[[text == "The same" for text in data.texts]]
+    assert len(mine) == 3
+    assert len(set(mine.tolist())) == 1
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from bat import (
     champion,
     corpus,
     encoder,
+    metrics,
     mlm,
     pricer,
     regressor,
@@ -50,6 +51,34 @@ def toy_study(tiny_folder, data, **changes):
     settings = {"base_model": str(tiny_folder), "data": str(data), "sizes": "0,256,1.0"}
     settings |= {"trials": 1, "baselines": "median"}
     scaling_study.run(scaling_study.StudyConfig(**settings | changes))
+
+
+def test_groups_reach_folds_baselines_and_intervals(
+    tiny_folder, sales, store, tmp_path, monkeypatch
+):
+    lines = [json.loads(line) for line in sales.read_text().splitlines()]
+    path = tmp_path / "sold.jsonl"
+    path.write_text("\n".join(json.dumps(row | {"seller": i % 125}) for i, row in enumerate(lines)))
+    asked = []
+
+    def noted(plain):
+        def call(*arguments, groups, **options):
+            asked.append(len(groups) - len(np.unique(groups)))
+            return plain(*arguments, groups=groups, **options)
+
+        return call
+
+    for module, name in (
+        (search, "search"), (baselines, "tfidf_ridge"), (metrics, "bootstrap"), (metrics, "paired"),
+        (metrics, "share"), (scaling, "resample"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, noted(getattr(module, name)))
+    toy_study(tiny_folder, path, sizes="0,256,264", baselines="ridge", group_column="seller")
+    assert min(asked) > 0  # each has been told of rows that belong together
+    (run,) = store.search_runs(["0"], "tags.baseline = 'ridge'")
+    table = store.download_artifacts(run.info.run_id, "test_predictions.csv", str(tmp_path))
+    groups = pd.read_csv(table)["group"]
+    assert groups.nunique() < len(groups)
 
 
 def files(client, run_id, folder=""):

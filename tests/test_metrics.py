@@ -142,6 +142,8 @@ def test_a_share_knows_of_groups():
     assert together.value == alone.value == 0.5
     assert together.high - together.low > 2 * (alone.high - alone.low)
     assert metrics.share(hits, groups=np.arange(100)) == alone
+    certain = metrics.share(np.ones(100), groups=groups)
+    assert (certain.value, certain.low) == (1, metrics.share(np.ones(10)).low)
 
 
 def test_paired_difference_of_a_model_with_itself_is_exactly_nothing():

@@ -174,10 +174,10 @@ def test_rows_in_groups_are_told_and_few_groups_doubted():
     found = outcome({0: 0.3, 500: 0.2}, parts_by="group_column=seller")
     few = dataclasses.replace(found, groups=np.arange(400) % 20)
     said = report.answer(few)
-    assert "paired on 400 test rows in 20 groups)" in said
+    assert "paired on 400 test rows of 20 groups)" in said
     assert "come from 20 groups (group_column=seller)" in said
     many = report.answer(dataclasses.replace(found, groups=np.arange(400) % 50))
-    assert "in 50 groups)" in many
+    assert "of 50 groups)" in many
     assert "come from" not in many
 
 
@@ -255,6 +255,20 @@ def test_studies_are_compared_at_their_largest_size_on_the_same_rows():
     axes = figure.axes[0]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["small", "large"]
     assert all(list(c.lines[0].get_xdata()) == [0, 500] for c in axes.containers)
+
+
+@pytest.mark.parametrize("length", [5, 30, 60, 200])
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_legend_lies_inside_its_figure(length, count):
+    together = {
+        f"{number} " + " ".join(["base_model=x"] * (length // 12)): outcome({0: 0.3, 500: 0.2})
+        for number in range(count)
+    }
+    figure = report.curves_together(together, "mae")
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
 
 
 def test_studies_are_paired_over_the_seeds_that_they_share():
