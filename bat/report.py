@@ -346,7 +346,7 @@ def _doubts(outcome: Outcome) -> list[str]:
     if outcome.about.features == cli.FACTORY_TUNED:
         said.append(
             "Each tuned encoder is read beside the factory's: two encoders run for a price, and a "
-            "gain may be owed to the additional columns alone, as more than half of it was on three "
+            "gain may be owed to the additional columns alone: more than half of it was, on three "
             "corpora of docs/LOG.md."
         )
     if outcome.about.finetune_on == "all":
