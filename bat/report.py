@@ -305,8 +305,8 @@ def _chosen(outcome: Outcome) -> str:
 
 
 def best_baseline(outcome: Outcome) -> Row | None:
-    """Find the baseline with the least validation error."""
-    others = [row for row in outcome.rows if row.documents is None]
+    """Find the baseline with the least validation error; ``supervised`` is compared by itself."""
+    others = [row for row in outcome.rows if row.documents is None and row.name != SUPERVISED]
     return min(others, key=lambda row: row.validation_mae, default=None)
 
 
