@@ -175,8 +175,9 @@ def _compared(
         told = f"version {present.version} does not open ({why})"
         return Verdict(False, f"{told}; promote=always would replace it")
     groups = loaded.group_ids[rows]
-    if len(rows) < MIN_ROWS or len(np.unique(groups)) < MIN_GROUPS:
-        return too_few(len(rows), len(np.unique(groups)))
+    count = len(np.unique(groups))
+    if len(rows) < MIN_ROWS or count < MIN_GROUPS:
+        return too_few(len(rows), count)
     texts = [loaded.texts[row] for row in rows]
     predictions = pair.regressor.predict(encoder.features(pair.encoder, pair.beside, texts))
     before = tracker.compared(units.digest(sorted(digests)))
@@ -203,8 +204,9 @@ def common_rows(digests: Sequence[str], *seen: frozenset[str]) -> npt.NDArray[np
 
 def too_few(rows: int, groups: int) -> Verdict:
     """Refuse to compare on so few rows, or groups of rows."""
-    lacking = f"{rows} test rows" if rows < MIN_ROWS else f"{groups} groups of test rows"
-    needed = MIN_ROWS if rows < MIN_ROWS else MIN_GROUPS
+    lacking, needed = f"{groups} groups of test rows", MIN_GROUPS
+    if rows < MIN_ROWS:
+        lacking, needed = f"{rows} test rows", MIN_ROWS
     return Verdict(
         False,
         f"only {lacking} are new to both it and the champion, of the {needed} needed to compare "

@@ -494,7 +494,7 @@ class _Record(NamedTuple):
 
     line: int  # on which it begins
     last: int  # on which it ends
-    pieces: list[str]  # its lines as they stand there
+    pieces: list[str]  # its lines as they stand there; until the next record is read
     fields: list[str]
     error: str  # why there are no fields; empty where there are
 
@@ -790,12 +790,6 @@ def _excerpt(text: str) -> str:
     return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
 
 
-def _ids(keys: Sequence[bytes]) -> npt.NDArray[np.int64]:
-    """Number keys in the order in which they come first."""
-    numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-
-
 def _merged(
     name: str,
     documents: list[_Document],
@@ -808,7 +802,8 @@ def _merged(
     spellings: list[str] = []
     counts: dict[tuple[int, float, str], int] = {}
     lines: list[int] = []
-    groups: list[bytes] = []
+    groups: dict[bytes, int] = {}
+    group_ids: list[int] = []
     for document in documents:
         text_id = ids.setdefault(document.key, len(ids))
         if text_id == len(spellings):
@@ -818,7 +813,7 @@ def _merged(
         if row not in counts:
             counts[row] = 0
             lines.append(document.line)
-            groups.append(document.group)
+            group_ids.append(groups.setdefault(document.group, len(groups)))
         counts[row] += 1
     text_ids = np.array([text_id for text_id, _, _ in counts], np.int64)
     corpus = Corpus(
@@ -828,7 +823,7 @@ def _merged(
         counts=np.array(list(counts.values()), np.int64),
         lines=np.array(lines, np.int64),
         text_ids=text_ids,
-        group_ids=_ids(groups),
+        group_ids=np.array(group_ids, np.int64),
         parts=np.array([part for _, _, part in counts], np.str_),
         parts_by=parts_by,
         rejected=tuple(rejected),

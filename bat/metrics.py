@@ -187,12 +187,27 @@ def _resampled(table: _Table, counts: Floats) -> Floats:
     spread[spread <= ROUNDING * table.columns[:, 2:4].sum(axis=0)] = np.nan
     r2, r2_log = (1 - sums[:, 4:6] / spread).T
     reached = sums[:, 7:] + np.cumsum(np.take(counts, table.window, axis=1), axis=1)  # (draws, w)
+    return np.column_stack([r2, sums[:, 6] / n, medians(reached, n, table.errors), r2_log])
+
+
+def medians(reached: Floats, n: Floats, errors: Floats) -> Floats:
+    """Find the median error of each resample.
+
+    Args:
+        reached: rows of the resample up to each of the window's, in order of their error, shape
+            (draws, w).
+        n: rows of the resample, shape (draws,).
+        errors: of the window's rows, rising, shape (w,).
+
+    Returns:
+        Shape (draws,).
+    """
     middles = np.column_stack([(n - 1) // 2, n // 2])
-    middle = [
+    found = [
         row.searchsorted(ranks, side="right") for row, ranks in zip(reached, middles, strict=True)
     ]
-    medae = table.errors[np.array(middle)].mean(axis=1)
-    return np.column_stack([r2, sums[:, 6] / n, medae, r2_log])
+    middle: Floats = errors[np.array(found)].mean(axis=1)
+    return middle
 
 
 def _drawn(
@@ -286,12 +301,16 @@ def _mean_over_seeds(tables: list[_Table], counts: Floats, share: Floats) -> Flo
 
 def _intervals(values: dict[str, float], drawn: Floats) -> dict[str, Interval]:
     """Put the percentile ends of the draws beside the values."""
-    tail = (1 - COVERAGE) / 2
-    ends: Any = np.nanquantile(drawn, [tail, 1 - tail], axis=0)  # (2, 4)
     return {
         name: Interval(values[name], float(low), float(high))
-        for name, low, high in zip(NAMES, *ends, strict=True)
+        for name, low, high in zip(NAMES, *_ends(drawn), strict=True)
     }
+
+
+def _ends(drawn: Floats) -> Any:
+    """Find the percentile ends of draws (draws, ...), of which some may be NaN; shape (2, ...)."""
+    tail = (1 - COVERAGE) / 2
+    return np.nanquantile(drawn, [tail, 1 - tail], axis=0)
 
 
 def share(hits: npt.ArrayLike, *, groups: npt.ArrayLike | None = None) -> Interval:
@@ -311,9 +330,7 @@ def share(hits: npt.ArrayLike, *, groups: npt.ArrayLike | None = None) -> Interv
     k, mean = int(together.max()) + 1, float(counted.mean())
     if k < counted.size and 0 < mean < 1:
         counts = drawn_rows(np.random.default_rng(0), DRAWS, together)
-        tail = (1 - COVERAGE) / 2
-        ends = np.quantile(counts @ counted / counts.sum(axis=1), [tail, 1 - tail])
-        return Interval(mean, *map(float, ends))
+        return Interval(mean, *map(float, _ends(counts @ counted / counts.sum(axis=1))))
     found = binomtest(round(k * mean), k).proportion_ci(COVERAGE, method="wilson")
     return Interval(mean, float(found.low), float(found.high))
 

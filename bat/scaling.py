@@ -20,7 +20,6 @@ from scipy import stats
 
 from bat import metrics
 
-DRAWS = 2000  # those of ``metrics.paired``: both are to judge one gain alike
 MARGIN = 0.1  # of the whole gain: what one may forgo and still call it enough
 TAILS = (0.025, 0.975)  # convention: 95 % intervals
 TREND = 0.05  # largest p of Kendall's test; hence the false alarms on flat curves, at most
@@ -457,7 +456,7 @@ def resample(
     factory: npt.ArrayLike,
     *,
     groups: npt.ArrayLike | None = None,
-    draws: int = DRAWS,
+    draws: int = metrics.DRAWS,
     seed: int = 0,
 ) -> dict[str, Scores]:
     """Score all arms on the same resampled test rows and seeds, so that differences are paired.
@@ -578,14 +577,9 @@ def _scored(
     spread[spread <= metrics.ROUNDING * columns[:, 1].sum()] = np.nan  # a constant resample
     r2 = 1 - squares / spread[:, None]
     medae = np.empty((len(counts), arms))
-    middle = np.column_stack([(t - 1) // 2, t // 2])
     for arm, (rows, errors) in enumerate(zip(window, ordered, strict=True)):
         reached = below[:, arm, None] + np.cumsum(np.take(counts, rows, axis=1), axis=1)
-        found = [
-            line.searchsorted(ranks, side="right")
-            for line, ranks in zip(reached, middle, strict=True)
-        ]
-        medae[:, arm] = errors[np.array(found)].mean(axis=1)
+        medae[:, arm] = metrics.medians(reached, t, errors)
     return np.stack([r2, absolute / t[:, None], medae])
 
 
@@ -975,13 +969,11 @@ def can_stop(
     if n.size < STOP_SIZES:
         return Stop(False, None, None, f"{n.size} sizes; at least {STOP_SIZES} are needed")
     together = metrics.numbered(groups, base.size)
-    k = int(together.max()) + 1
-    if k == 1:
+    if not together.any():
         return Stop(False, None, None, "the validation rows are one group: no scatter to judge by")
     saved = rows[-4:-1] - rows[-1]  # (3, v), by the steps since each of the last three
-    sums = [np.bincount(together, line - line.mean()) for line in saved]  # (3, k), by group
-    spread = np.sqrt((np.square(sums)).sum(axis=1) * k / (k - 1)) / base.size
-    chords = (saved.mean(axis=1) + STOP_ERRORS * spread) / (n[-1] - n[-4:-1])
+    chords = saved.mean(axis=1) + STOP_ERRORS * _standard_errors(saved, together)
+    chords /= n[-1] - n[-4:-1]
     remaining = max(0.0, float(chords.max() * (full - n[-1])))
     gain = float(base.mean() - mae[-1])
     allowed = margin * max(gain, 0.0)
@@ -994,3 +986,14 @@ def can_stop(
     verdict = "within" if stop else "more than"
     reason = f"{told}: {verdict} the {allowed:.4g} that may be forgone ({margin:.0%} of the gain)"
     return Stop(stop, remaining, allowed, reason)
+
+
+def _standard_errors(lines: Floats, groups: npt.NDArray[np.intp]) -> Floats:
+    """Estimate the standard error of each line's mean, (lines,), where rows of a group go together.
+
+    Where each row is alone it is the usual one: standard deviation over the root of the rows.
+    """
+    k = int(groups.max()) + 1
+    sums = [np.bincount(groups, line - line.mean()) for line in lines]  # (lines, k)
+    errors: Floats = np.sqrt(np.square(sums).sum(axis=1) * k / (k - 1)) / groups.size
+    return errors

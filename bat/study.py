@@ -642,16 +642,23 @@ def dataset_record(prepared: Prepared, context: str) -> records.Record:
     )
 
 
-def evaluation_records(evaluation: Evaluation, prepared: Prepared) -> Iterable[records.Record]:
-    """Say what an evaluation found, in the form a run keeps."""
+def _predicted(
+    prepared: Prepared, predictions: Floats, validation_mae: float
+) -> Iterable[records.Record]:
+    """Say what was predicted for the test rows, of predictions (n,) for all."""
     loaded, test = prepared.corpus, prepared.rows("test")
-    yield from outcome.prediction_records(
+    return outcome.prediction_records(
         loaded.lines[test],
         loaded.prices[test],
         loaded.group_ids[test],
-        evaluation.predictions[test],
-        evaluation.validation_mae,
+        predictions[test],
+        validation_mae,
     )
+
+
+def evaluation_records(evaluation: Evaluation, prepared: Prepared) -> Iterable[records.Record]:
+    """Say what an evaluation found, in the form a run keeps."""
+    yield from _predicted(prepared, evaluation.predictions, evaluation.validation_mae)
     yield records.Metrics({"cv_mae": evaluation.found["mae"]})
     settings = {f"regressor.{name}": value for name, value in evaluation.found["settings"].items()}
     extra = {f"regressor.{name}": evaluation.found[name] for name in ("n_trees", "smear")}
@@ -688,13 +695,7 @@ def _baseline(
         logged = (
             evaluation_records(found, prepared)
             if found
-            else outcome.prediction_records(
-                loaded.lines[test],
-                loaded.prices[test],
-                loaded.group_ids[test],
-                predictions[test],
-                scored.validation_mae,
-            )
+            else _predicted(prepared, predictions, scored.validation_mae)
         )
         for record in logged:
             child.log(record)

@@ -6,10 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bat import cli
 from bat.cli import option
+
+if TYPE_CHECKING:
+    from bat import study
 
 
 @dataclass(frozen=True)
@@ -155,13 +158,31 @@ def run(config: StudyConfig) -> None:
         _run(config, remove)
 
 
+def _asked(config: StudyConfig, seeds: tuple[int, ...], available: int) -> study.Asked:
+    """Read what a study is to do, with so many documents that may be tuned on."""
+    from bat import corpus, mlm, study
+
+    changes = recipe_changes(config.recipe)
+    return study.Asked(
+        sizes=corpus.parse_sizes(config.sizes, available),
+        seeds=seeds,
+        trials=config.trials,
+        recipe=mlm.Recipe(**changes.tuning),
+        schedule=changes.schedule,
+        finetune_on=changes.finetune_on,
+        features=changes.features,
+        baselines=cli.names("baselines", config.baselines, cli.BASELINES),
+        margin=config.margin,
+        stop_when_enough=config.stop_when_enough,
+        keep=config.keep,
+    )
+
+
 def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
     from bat import (
         champion,
         cluster,
-        corpus,
         encoder,
-        mlm,
         page,
         plan,
         records,
@@ -174,22 +195,10 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
     loaded = study.load(config)
     base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
     prepared = study.prepare(loaded, base)
-    changes = recipe_changes(config.recipe)
     seeds = cli.whole_numbers("seeds", config.seeds)
-    texts = study.tuning_texts(prepared, seed=seeds[0], finetune_on=changes.finetune_on)
-    asked = study.Asked(
-        sizes=corpus.parse_sizes(config.sizes, len(texts)),
-        seeds=seeds,
-        trials=config.trials,
-        recipe=mlm.Recipe(**changes.tuning),
-        schedule=changes.schedule,
-        finetune_on=changes.finetune_on,
-        features=changes.features,
-        baselines=cli.names("baselines", config.baselines, cli.BASELINES),
-        margin=config.margin,
-        stop_when_enough=config.stop_when_enough,
-        keep=config.keep,
-    )
+    finetune_on = recipe_changes(config.recipe).finetune_on
+    texts = study.tuning_texts(prepared, seed=seeds[0], finetune_on=finetune_on)
+    asked = _asked(config, seeds, len(texts))
     planned = plan.make(base, prepared, texts, asked)
     cli.say(plan.text(planned, prepared))
     if config.plan_only:
