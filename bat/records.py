@@ -8,18 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from bat import escape
+
 CONFIG = "config."  # begins the names of the parameters that the user set
+
+
+def _clean(record: object, field: str, value: object) -> None:
+    """Set a field of a record anew, with text that every store and file takes."""
+    object.__setattr__(record, field, value)
+
+
+def _storable(value: Any) -> Any:
+    return escape.storable(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
 class Params:
-    """Settings and derived numbers; each name is said once in a run."""
+    """Settings and derived numbers; each name stands once in a run."""
 
     values: Mapping[str, object]
 
+    def __post_init__(self) -> None:
+        """Keep text that every store takes."""
+        _clean(self, "values", {name: _storable(value) for name, value in self.values.items()})
+
 
 def config(values: Mapping[str, object]) -> Params:
-    """Say what the user asked for."""
+    """Keep what the user set."""
     return Params({f"{CONFIG}{name}": value for name, value in values.items()})
 
 
@@ -37,6 +52,10 @@ class Tags:
 
     values: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        """Keep text that every store takes."""
+        _clean(self, "values", {name: _storable(value) for name, value in self.values.items()})
+
 
 @dataclass(frozen=True)
 class Table:
@@ -45,6 +64,12 @@ class Table:
     name: str
     rows: Sequence[Mapping[str, Any]]
 
+    def __post_init__(self) -> None:
+        """Keep cells that the format holds, and that no spreadsheet would compute."""
+        clean = escape.cell if self.name.endswith(".csv") else _storable
+        rows = [{name: clean(value) for name, value in row.items()} for row in self.rows]
+        _clean(self, "rows", rows)
+
 
 @dataclass(frozen=True)
 class Text:
@@ -52,6 +77,10 @@ class Text:
 
     name: str
     text: str
+
+    def __post_init__(self) -> None:
+        """Keep text that a file takes."""
+        _clean(self, "text", escape.storable(self.text))
 
 
 @dataclass(frozen=True)
@@ -68,6 +97,10 @@ class Note:
 
     markdown: str
 
+    def __post_init__(self) -> None:
+        """Keep text that every store takes."""
+        _clean(self, "markdown", escape.storable(self.markdown))
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -78,6 +111,10 @@ class Dataset:
     texts: Sequence[str]
     prices: Sequence[float]
     context: str
+
+    def __post_init__(self) -> None:
+        """Keep a name that every store takes."""
+        _clean(self, "name", escape.dataset(self.name))
 
 
 @dataclass(frozen=True)
@@ -109,7 +146,7 @@ class Kept:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    texts: Mapping[str, str]  # of the files that were asked for, by name
+    texts: Mapping[str, str]  # of the files wanted, by name
     children: Sequence[Kept] = ()
 
 
@@ -127,14 +164,24 @@ class Tracker(Protocol):
     def log(self, record: Record) -> None:
         """Keep one record."""
 
-    def child(self, name: str) -> AbstractContextManager[Tracker]:
-        """Open a run inside this one."""
+    def child(self, name: str, began: float | None = None) -> AbstractContextManager[Tracker]:
+        """Open a run inside this one; its work began at that time (seconds since 1970), or now."""
 
     def adopt(self, name: str) -> bool:
         """Take over a finished child of that name from a run of the same work that died."""
 
-    def register(self, folder: Path, tags: Mapping[str, str], description: str) -> str:
-        """Log a saved pricer as a new version, the candidate, and return that version."""
+
+class Registry(Protocol):
+    """A registered model to which a study adds a version; MLflow's is in ``registry``."""
+
+    @property
+    def name(self) -> str:
+        """What the registered model is called."""
+
+    def register(
+        self, folder: Path, tags: Mapping[str, str], description: str, aliases: Sequence[str]
+    ) -> str:
+        """Log a saved pricer as a new version with some aliases, and return that version."""
 
     def champion(self) -> Standing | None:
         """Say which pair is served now, if there is one."""
@@ -145,5 +192,8 @@ class Tracker(Protocol):
     def promote(self, version: str, *, instead_of: str | None) -> bool:
         """Serve a version; False where the champion is no longer the one it was compared with."""
 
-    def compared(self, rows: str) -> int:
-        """Count one more comparison on the test rows of that digest; return those before."""
+    def record_comparison(self, version: str, champion: str) -> int:
+        """Record a comparison; count those of other pairs before."""
+
+    def address(self, version: str) -> str:
+        """Say how to serve a version: by the alias that it has now, else by its number."""

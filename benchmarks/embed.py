@@ -25,7 +25,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bat import auctions, encoder
+from bat import cli
+from bat.data.auctions import generator
+from bat.models import embedding, encoder, encoder_opening
 
 ROUNDS = int(os.environ.get("BAT_ROUNDS", "3"))
 CORPORA = (("bat-10k.jsonl.gz", 10_000), ("airbnb-60k.jsonl.gz", 5_000))
@@ -37,7 +39,7 @@ SHAPES = ((2048, 384, 1536), (4096, 4096, 4096))  # a feed-forward layer's produ
 def load(name: str, count: int) -> list[str]:
     """Read the first texts of a corpus; with no file name, of the built-in one."""
     if not name:
-        return [document.text for document in auctions.documents(count)]
+        return [document.text for document in generator.documents(count)]
     with gzip.open(Path(os.environ["BAT_CORPORA"]) / name, "rt", encoding="utf-8") as lines:
         return [json.loads(line)["text"] for line in islice(lines, count)]
 
@@ -45,12 +47,12 @@ def load(name: str, count: int) -> list[str]:
 def measure(arm: str, name: str, count: int, out: str) -> None:
     """Embed once, keep the rows in a file, and print the time as JSON."""
     texts = load(name, count)
-    opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
+    opened = encoder_opening.open_encoder(cli.DEFAULT_ENCODER)
     warm = [text + "." for text in texts[:8]]  # sets up the machine's libraries
-    encoder.encode(opened, warm) if arm == "ours" else opened.model.encode(warm)
+    embedding.encode(opened, warm) if arm == "ours" else opened.model.encode(warm)
     wall, cpu = time.perf_counter(), time.process_time()
     if arm == "ours":
-        rows = encoder.embed(opened, texts)
+        rows = embedding.embed(opened, texts)
     else:
         rows = opened.model.encode(texts, show_progress_bar=False)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -88,7 +90,7 @@ def operations(texts: list[str]) -> float:
 
     Twice the layers' parameters for each token, and two products of attention for each pair.
     """
-    opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
+    opened = encoder_opening.open_encoder(cli.DEFAULT_ENCODER)
     model = encoder.transformer(opened.model)
     weights = sum(parameter.numel() for parameter in model.encoder.parameters())
     lengths = np.minimum(encoder.token_counts(opened, texts), opened.max_tokens).astype(float)

@@ -47,14 +47,16 @@ def corpus(count: int) -> list[str]:
     if "BAT_CORPORA" in os.environ:
         with gzip.open(Path(os.environ["BAT_CORPORA"]) / FILE, "rt", encoding="utf-8") as lines:
             return [json.loads(line)["text"] for line in islice(lines, count)]
-    from bat import auctions
+    from bat.data.auctions import generator
 
-    return [document.text for document in auctions.documents(count)]
+    return [document.text for document in generator.documents(count)]
 
 
 def ours(opened: Any, texts: Sequence[str], held_out: Sequence[str], precision: str) -> dict:
     """One pass of our loop."""
-    from bat import mlm
+    from bat.tuning import loop
+    from bat.tuning.objective import Examples
+    from bat.tuning.objectives import mlm
 
     recipe = mlm.Recipe(LEARNING_RATE, MASK_SHARE, blocks_a_step=BLOCKS_A_STEP, precision=precision)
     tokens: list[int] = []
@@ -64,9 +66,8 @@ def ours(opened: Any, texts: Sequence[str], held_out: Sequence[str], precision: 
         tokens.append(count)
         times.append(time.perf_counter())
 
-    (tuned,) = mlm.finetune(
-        opened, texts, [len(texts)], recipe, held_out=held_out, progress=step_done
-    )
+    examples = Examples(texts, [len(texts)], held_out)
+    (tuned,) = loop.finetune(mlm.OBJECTIVE, opened, examples, recipe, progress=step_done)
     return {
         "rate": sum(tokens[1:]) / (times[-1] - times[0]),
         "held_out": tuned.held_out[-1][1],
@@ -100,17 +101,19 @@ def peer(opened: Any, texts: Sequence[str], held_out: Sequence[str], *, warm: bo
     import torch
     from transformers import AutoModelForMaskedLM, TrainerCallback
 
-    from bat import mlm
+    from bat.tuning import loop, masked_model, packing
+    from bat.tuning.objective import Examples
+    from bat.tuning.objectives import mlm
 
     recipe = mlm.Recipe(LEARNING_RATE, MASK_SHARE, blocks_a_step=BLOCKS_A_STEP, precision="fp32")
     words = opened.model.tokenizer
     if warm:
-        run, lacking = mlm._start(opened, texts, [len(texts)], recipe, (), None, None)
-        mlm._warm_head(run, lacking)
+        run = loop.start(mlm.OBJECTIVE, opened, Examples(texts, [len(texts)]), recipe)
+        loop.warm_head(run)
         model = run.model
     else:
         model = AutoModelForMaskedLM.from_pretrained(opened.folder)
-    blocks = mlm.pack(opened, texts, [len(texts)])
+    blocks = packing.pack(opened, texts, [len(texts)])
     rows = [
         {"input_ids": row.tolist(), "attention_mask": (row != words.pad_token_id).astype(int)}
         for row in np.asarray(blocks.tokens)
@@ -125,13 +128,13 @@ def peer(opened: Any, texts: Sequence[str], held_out: Sequence[str], *, warm: bo
 
         trainer.add_callback(StepTimes())
         trainer.train()
-    apart = mlm.pack(opened, held_out, [len(held_out)])
+    apart = packing.pack(opened, held_out, [len(held_out)])
     total = count = 0
     model.eval()
     for row in range(min(mlm.HELD_OUT_BLOCKS, len(apart.tokens))):
-        batch = mlm._batch([mlm.masked(apart, row, 0, recipe, words)], words)
+        batch = masked_model.stacked([mlm.masked(apart, row, 0, recipe, words)], words)
         with torch.no_grad():
-            total += float(mlm.summed_loss(model, batch, masked_only=False))
+            total += float(masked_model.summed_loss(model, batch, masked_only=False))
         count += len(batch["labels"])
     tokens = (len(rows) - BLOCKS_A_STEP) * blocks.tokens.shape[1]
     return {
@@ -146,14 +149,16 @@ def measure(arm: str, n_texts: int, n_held_out: int) -> None:
     import torch
     import transformers
 
-    from bat import encoder, mlm
+    from bat import cli
+    from bat.models import encoder_opening
+    from bat.tuning.objectives import mlm
 
     transformers.logging.set_verbosity_error()
     torch.set_float32_matmul_precision("highest")
     mlm.MIN_STEPS = 1
     everything = corpus(n_texts + n_held_out)
     texts, held_out = everything[:n_texts], everything[n_texts:]
-    opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
+    opened = encoder_opening.open_encoder(cli.DEFAULT_ENCODER)
     if arm == "imports":
         found = {"rate": float("nan"), "held_out": float("nan"), "steps": 0}
     elif arm.startswith("ours"):

@@ -23,7 +23,8 @@ import mlflow
 import pandas as pd
 import torch
 
-from bat import encoder
+from bat import cli
+from bat.models import encoder, encoder_opening
 from benchmarks.study import timed
 
 SIZES = ",".join(["0", *(f"{tenth / 10}" for tenth in range(1, 11))])
@@ -47,7 +48,7 @@ def matrix_rate(side: int) -> float:
 
 def layer_weights() -> int:
     """Count the weights that every token is multiplied with: all but the embedding tables."""
-    inside = encoder.transformer(encoder.open_encoder(encoder.DEFAULT_ENCODER).model)
+    inside = encoder.transformer(encoder_opening.open_encoder(cli.DEFAULT_ENCODER).model)
     named = inside.named_parameters()
     return sum(each.numel() for name, each in named if "embeddings" not in name)
 
@@ -55,7 +56,7 @@ def layer_weights() -> int:
 def tell(folder: Path, rate: float) -> None:
     """Print where a study's time went, and how well the card was used."""
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    (run,) = client.search_runs(["0"], "run_name = 'scaling_study'")
+    (run,) = client.search_runs(["0"], "tags.`bat.command` = 'scaling_study'")
     table = pd.read_csv(client.download_artifacts(run.info.run_id, "results.csv"))
     for name in (column for column in table if column.endswith("_seconds")):
         print(f"  {name.removesuffix('_seconds')}: {table[name].sum():.0f} s")

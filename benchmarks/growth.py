@@ -24,7 +24,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from bat import baselines, corpus, encoder, mlm, study
+from bat import cli
+from bat.data import corpus
+from bat.models import encoder, encoder_opening
+from bat.tuning.objectives import mlm
+from bat.workflow import feasible, graph, local, preparation, tasks
+from bat.workflow.spec import StudySpec
 
 DOCUMENTS, TOY = "10000,30000,100000,300000", "600,1200"
 TRIALS = 3
@@ -39,7 +44,7 @@ def drawn_encoder(folder: Path) -> Path:
     from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers import BertConfig, BertModel
 
-    words = encoder.open_encoder(encoder.DEFAULT_ENCODER).model.tokenizer
+    words = encoder_opening.open_encoder(cli.DEFAULT_ENCODER).model.tokenizer
     config = BertConfig(
         vocab_size=len(words), hidden_size=WIDTH, num_hidden_layers=LAYERS,
         num_attention_heads=HEADS, intermediate_size=2 * WIDTH,
@@ -80,27 +85,29 @@ def stages(documents: int) -> None:
     """Run a study's stages one after the other."""
     with tempfile.TemporaryDirectory() as top:
         os.environ["BAT_HOME"] = f"{top}/home"
-        opened = encoder.open_encoder(str(drawn_encoder(Path(top))))
+        opened = encoder_opening.open_encoder(str(drawn_encoder(Path(top))))
         loaded = stage("loading", documents, lambda: corpus.load(f"auctions:{documents}"))
-        prepared = stage("checks", documents, lambda: study.prepare(loaded, opened))
-        texts = study.tuning_texts(prepared, seed=0, finetune_on="train")
-        sizes = [len(texts) // 2, len(texts)]
-        held_out = study.held_out_texts(prepared, "train")
-        asked = study.Pass(texts, sizes, mlm.Recipe(), held_out)
-        tuned = stage("tuning", documents, lambda: list(study.tune(opened, asked)))
-        best = encoder.open_encoder(str(tuned[-1].folder))
-        rows = stage("embedding", documents, lambda: study.embed(best, prepared, "all"))
-        stage(
-            "search",
-            documents,
-            lambda: study.evaluate(rows, prepared, trials=TRIALS, seed=0, what="all"),
-        )
-        known, train = prepared.corpus, prepared.rows("train")
-        stage(
-            "TF-IDF + ridge",
-            documents,
-            lambda: baselines.tfidf_ridge(known.texts, known.prices, train, groups=known.text_ids),
-        )
+        prepared = stage("checks", documents, lambda: preparation.prepare(loaded, opened))
+        orders = feasible.orders(prepared.corpus, [0], "train")
+        sizes = [len(orders[0]) // 2, len(orders[0])]
+        wanted = StudySpec(sizes, [0], TRIALS, mlm.Recipe(), baselines=("ridge",), stack="auto")
+        context = tasks.Context(opened, prepared, wanted)
+        listed = graph.graph(context)
+        *_, (key, best) = listed.pairs.items()
+        *_, stacked = listed.stacks.values()
+        (words,) = listed.baselines.values()
+        tuned = [arm.encoder for arm in listed.pairs.values() if arm.encoder]
+
+        def run(*some: tasks.Task) -> None:
+            for _ in local.execute(context, some):
+                pass
+
+        stage("tuning", documents, lambda: run(*tuned))
+        stage("embedding", documents, lambda: run(*best.own))
+        stage("search", documents, lambda: run(best.evaluation))
+        stage("serving", documents, lambda: run(graph.fitted_again(context, listed, key)))
+        stage("TF-IDF + ridge", documents, lambda: run(words))
+        stage("stack", documents, lambda: run(stacked.evaluation))
 
 
 def main() -> None:
@@ -119,7 +126,8 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.growth", "--one", str(documents)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         print(done, end="", flush=True)
-        for line in done.splitlines():
+        own = [line for line in done.splitlines() if line.startswith(f"{documents} documents, ")]
+        for line in own:  # a study's own words stand between them
             name, _, told = line.partition(", ")[2].partition(": ")
             times.setdefault(name, []).append((documents, float(told.split()[0])))
     for name, points in times.items() if len(set(sizes)) > 1 else ():

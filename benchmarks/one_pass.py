@@ -22,14 +22,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from bat import corpus, encoder, metrics, mlm, regressor, units
-from bat.corpus import Corpus
-from bat.encoder import Encoder
+from bat import cli, units
+from bat.data import corpus, subsets
+from bat.data.corpus import Corpus
+from bat.models import embedding, encoder, encoder_opening, regressor
+from bat.models.encoder import Encoder
+from bat.stats import bootstrap
+from bat.tuning import loop, packing
+from bat.tuning.objective import Examples
+from bat.tuning.objectives import mlm
 
+KIND = units.Kind("benchmark-one-pass", 1, (), (), ())  # keys name the kinds that it draws on
 DATA, TOY_DATA = "auctions:4000", "auctions:300"
 POINTS, TOY_POINTS = 10, 2
 TOY_DOCUMENTS, TOY_STEPS = 24, 2
-HELD_OUT, TOY_HELD_OUT = 200, 4  # of the validation part
+HELD_OUT, TOY_HELD_OUT = 200, 4  # texts of that part
 TREES = 300
 CHECKS: list[float] = []  # seconds of the held-out losses since the last tuning
 Sides = tuple[np.ndarray, np.ndarray]  # of one pass, and of the size tuned alone
@@ -38,14 +45,14 @@ Times = dict[str, float]  # seconds; held-out loss of each size, under its numbe
 
 def clock_checks() -> None:
     """Note the seconds of each held-out loss: they are for this report, and outside the clock."""
-    check = mlm._check_held_out
+    check = loop.check_held_out
 
     def clocked(run: Any) -> None:
         began = time.perf_counter()
         check(run)
         CHECKS.append(time.perf_counter() - began)
 
-    mlm._check_held_out = clocked
+    loop.check_held_out = clocked
 
 
 def tune(
@@ -59,12 +66,13 @@ def tune(
     folder: Path,
 ) -> None:
     """Tune for the sizes and keep times, losses and, if asked, embeddings in the folder."""
-    order = corpus.tuning_texts(loaded, seed=recipe.seed)
+    order = subsets.tuning_texts(loaded, seed=recipe.seed)
     texts = [loaded.texts[index] for index in order][: sizes[-1]]
-    unseen = [loaded.texts[index] for index in corpus.rows(loaded, "validation")[:held_out]]
+    unseen = [loaded.texts[index] for index in corpus.rows(loaded, "held_out")[:held_out]]
     kept: Times = {"seconds": 0.0}
     began = time.perf_counter()
-    for tuned in mlm.finetune(opened, texts, sizes, recipe, held_out=unseen):
+    examples = Examples(texts, sizes, unseen)
+    for tuned in loop.finetune(mlm.OBJECTIVE, opened, examples, recipe):
         kept["seconds"] += time.perf_counter() - began - sum(CHECKS)
         CHECKS.clear()
         kept[str(tuned.documents)] = tuned.held_out[-1][1]
@@ -85,17 +93,17 @@ def kept(
     rows: bool,
 ) -> tuple[Times, Path]:
     """Read a tuning, after making it where there is none yet."""
-    unit = units.key(
+    unit = units.unit(
+        KIND,
+        tuning=units.ENCODERS.identity(),
         encoder=opened.digest,
         corpus=loaded.digest,
         sizes=sizes,
         recipe=dataclasses.asdict(recipe),
         held_out=held_out,
         rows=rows,
-        code=units.code(mlm),
     )
     folder = units.build(
-        "benchmark-one-pass",
         unit,
         lambda empty: tune(
             opened, loaded, sizes, recipe, held_out=held_out, rows=rows, folder=empty
@@ -106,14 +114,14 @@ def kept(
 
 def embedded(opened: Encoder, loaded: Corpus) -> np.ndarray:
     """Embed a corpus in the precision of the tuning, which is faster than ``encoder.embed``."""
-    dtype = mlm.precision("auto")
+    dtype = loop.precision("auto")
     with torch.autocast(encoder.device().type, dtype, enabled=dtype != torch.float32):
-        return encoder.encode(opened, loaded.texts)
+        return embedding.encode(opened, loaded.texts)
 
 
 def predictions(loaded: Corpus, embeddings: np.ndarray, seed: int) -> np.ndarray:
-    """Predict the test rows' prices from the embeddings of one encoder."""
-    train, test = (corpus.rows(loaded, part) for part in ("train", "test"))
+    """Predict the held-out rows' prices from the embeddings of one encoder."""
+    train, held_out = (corpus.rows(loaded, part) for part in corpus.PARTS)
     fitted = regressor.fit(
         embeddings[train],
         loaded.prices[train],
@@ -121,7 +129,7 @@ def predictions(loaded: Corpus, embeddings: np.ndarray, seed: int) -> np.ndarray
         n_trees=TREES,
         seed=seed,
     )
-    return fitted.predict(embeddings[test])
+    return fitted.predict(embeddings[held_out])
 
 
 def compare(
@@ -133,7 +141,7 @@ def compare(
     held_out: int,
     rows: bool,
 ) -> tuple[tuple[float, float], dict[int, tuple[float, float]], dict[int, Sides]]:
-    """Tune one seed both ways; return seconds, and for each size losses and test predictions."""
+    """Tune one seed both ways; return seconds, and losses and predictions of each size."""
     ours, our_folder = kept(opened, loaded, sizes, recipe, held_out=held_out, rows=rows)
     theirs, losses, found = 0.0, {}, {}
     for size in sizes:
@@ -162,18 +170,18 @@ def main() -> None:
     parser.add_argument("--r2", action="store_true")
     asked = parser.parse_args()
     clock_checks()
-    opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
+    opened = encoder_opening.open_encoder(cli.DEFAULT_ENCODER)
     loaded = corpus.load(TOY_DATA if asked.toy else DATA)
     if asked.toy:
         mlm.MIN_STEPS = mlm.HEAD_STEPS = TOY_STEPS
     held_out = TOY_HELD_OUT if asked.toy else HELD_OUT
     points = TOY_POINTS if asked.toy else POINTS
-    available = TOY_DOCUMENTS if asked.toy else len(corpus.tuning_texts(loaded, seed=0))
+    available = TOY_DOCUMENTS if asked.toy else len(subsets.tuning_texts(loaded, seed=0))
     sizes = [round(available * point / points) for point in range(1, points + 1)]
     times, losses, found = [], [], []
     for seed in map(int, asked.seeds.split(",")):
-        texts = [loaded.texts[i] for i in corpus.tuning_texts(loaded, seed=seed)]
-        blocks = mlm.pack(opened, texts, sizes)
+        texts = [loaded.texts[i] for i in subsets.tuning_texts(loaded, seed=seed)]
+        blocks = packing.pack(opened, texts, sizes)
         recipe = mlm.Recipe(tuned_share=1.0, seed=seed)
         recipe = dataclasses.replace(recipe, blocks_a_step=mlm.blocks_a_step(blocks, recipe))
         seconds, loss, both = compare(
@@ -189,10 +197,11 @@ def main() -> None:
             f"{size} documents, mean held-out loss: one pass {mine:.4f}, alone {theirs:.4f}, "
             f"{mine / theirs - 1:+.1%}"
         )
-    test = loaded.prices[corpus.rows(loaded, "test")]
+    prices = loaded.prices[corpus.rows(loaded, "held_out")]
     for size in sizes if asked.r2 else ():
         ours, alone = (np.stack([each[size][side] for each in found]) for side in (0, 1))
-        print(f"{size} documents, R² one pass - alone: {metrics.paired(test, ours, alone)['r2']}")
+        difference = bootstrap.paired(prices, ours, alone)["r2"]
+        print(f"{size} documents, R² one pass - alone: {difference}")
     mine, theirs = np.median(times, axis=0)
     print(f"one_pass: ours {mine:.1f} s peer {theirs:.1f} s ratio {mine / theirs:.3f}")
 

@@ -7,8 +7,8 @@ BAT_CORPORA=folder python -m benchmarks.recipe --confirm "plain/tuned;NAME/FEATU
 
 Each recipe tunes the default encoder on some documents of a corpus; one fixed regressor of trees
 and one ridge regression are fitted to the same rows, and judged against those on the features of
-the factory encoder. Rows that neither has seen, the test part apart, choose. ``--confirm`` tunes
-the named pairs of recipe and features at full size and reports the test part; features with the
+the factory encoder. Training rows that neither has seen choose. ``--confirm`` tunes the named
+pairs of recipe and features at full size and reports the held-out part; features with the
 factory's beside them also against an encoder tuned on another corpus (what more columns alone are
 worth). ``--soup`` confirms one encoder whose weights are the mean over the seeds. All steps are
 kept under ``BAT_HOME``: a killed run goes on, and two runs with other ``--corpora`` share the
@@ -41,17 +41,28 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
-from bat import corpus, encoder, metrics, mlm, records, regressor, tracking, units
-from bat.corpus import Corpus
-from bat.encoder import Encoder
+from bat import cli, records, units
+from bat.data import corpus, subsets
+from bat.data.corpus import Corpus
+from bat.models import embedding, encoder, encoder_opening, regressor
+from bat.models.encoder import Encoder
+from bat.registry import tracking
+from bat.stats import bootstrap
+from bat.tuning import loop, masked_model, packing
+from bat.tuning.masked_model import Masked
+from bat.tuning.objective import Examples, Group, Laid, Objective, Opened
+from bat.tuning.objectives import mlm
+from bat.tuning.packing import Blocks
 
+KIND = units.Kind("benchmark-recipe", 1, (), (), ())  # keys name the kinds that it draws on
 CORPORA = {
     "bat-10k": "bat-10k.jsonl.gz", "wine-5k": "wine-5k.jsonl.gz", "auctions": "auctions:8000"
 }  # fmt: skip
 CONFIRM = CORPORA | {"airbnb-10k": "airbnb-60k.jsonl.gz"}
 ROWS = 10_000  # at most, of a corpus
 TOY = {"a": "auctions:300", "b": "auctions:320"}
-RUNGS, TOY_RUNGS = (1_500, 2_400, 3_400), (120, 180)  # documents that are tuned on
+# Documents that are tuned on; of the smallest corpus they leave 500 training rows that choose.
+RUNGS, TOY_RUNGS = (1_200, 1_900, 2_700), (100, 150)
 CHOOSING_ROWS = 2_500  # at most: what they cost to embed grows with them, their doubt with the root
 TREES = regressor.Settings(learning_rate=0.05)
 ROUNDS, TOY_ROUNDS = 500, 10
@@ -140,33 +151,23 @@ class Rows:
 
 
 def rows_that_choose(loaded: Corpus, seed: int, documents: int) -> Rows:
-    """Fit to the documents that are tuned on; ask for others, none of them of the test part."""
-    tuned_on = corpus.tuning_texts(loaded, seed=seed)[:documents]
+    """Fit to the documents that are tuned on; ask for others of the training part."""
+    tuned_on = subsets.tuning_texts(loaded, seed=seed)[:documents]
     taken = np.isin(loaded.text_ids, loaded.text_ids[tuned_on])
-    taken[corpus.rows(loaded, "test")] = True
+    taken[corpus.rows(loaded, "held_out")] = True
     others = np.flatnonzero(~taken)
     asked = np.random.default_rng(0).permutation(others)[:CHOOSING_ROWS]
     return _rows(loaded, tuned_on, asked)
 
 
 def rows_that_report(loaded: Corpus) -> Rows:
-    """Fit to the training part, and ask for the test part."""
-    return _rows(loaded, corpus.rows(loaded, "train"), corpus.rows(loaded, "test"))
+    """Fit to the training part, and ask for the held-out part."""
+    return _rows(loaded, corpus.rows(loaded, "train"), corpus.rows(loaded, "held_out"))
 
 
 def _rows(loaded: Corpus, fitted: np.ndarray, asked: np.ndarray) -> Rows:
     both = np.concatenate([fitted, asked])
     return Rows([loaded.texts[row] for row in both], loaded.prices[both], len(fitted))
-
-
-class _Scaled(torch.optim.AdamW):
-    """AdamW with a rate for each group: the tuning's own, times the group's scale."""
-
-    def step(self, closure: Any = None) -> Any:
-        """Take a step; the tuning sets one rate for all groups before it."""
-        for group in self.param_groups:
-            group["lr"] *= group["scale"]
-        return super().step(closure)
 
 
 def _scale(name: str, layers: int, variation: Variation) -> float:
@@ -180,40 +181,55 @@ def _scale(name: str, layers: int, variation: Variation) -> float:
     return variation.layer_decay ** max(0, layers - 1 - place)
 
 
-def _vary(variation: Variation) -> Any:
-    """Change how ``mlm`` tunes; returns what undoes it."""
-    changed = (
-        "_start", "summed_loss", "WARMUP_STEPS", "pack", "_batch", "_only_rows",
-        "open_model", "put_back",
-    )  # fmt: skip
-    kept = {name: getattr(mlm, name) for name in changed}
-    mlm.WARMUP_STEPS = variation.warmup
+def varied(variation: Variation) -> Objective:
+    """Build the objective of a variation: masked words, with some parts replaced."""
+    plain = mlm.OBJECTIVE
+    batch = _trimmed if variation.alone else plain.batch
+    put_back = _put_back_less if variation.deeper else plain.put_back
+    return dataclasses.replace(
+        plain,
+        lay_out=functools.partial(_lay_out, variation),
+        open_model=functools.partial(_open, variation),
+        batch=batch,
+        groups=functools.partial(_groups, variation),
+        put_back=put_back,
+    )
+
+
+def _lay_out(variation: Variation, opened: Encoder, examples: Examples, recipe: mlm.Recipe) -> Laid:
+    """Lay out as the plain objective does, with rows and warm-up of the variation."""
+    pack = _pack_alone if variation.alone else packing.pack
+    laid = mlm.lay_out(opened, examples, recipe, pack=pack)
+    warmup = min(variation.warmup, laid.plan.leaves[0] // 2)
+    return dataclasses.replace(laid, plan=dataclasses.replace(laid.plan, warmup=warmup))
+
+
+def _open(variation: Variation, base: Encoder, laid: Laid, recipe: mlm.Recipe) -> Opened:
+    """Open as the plain objective does, with layers and loss of the variation."""
+    opened = mlm.OBJECTIVE.open_model(base, laid, recipe)
+    lacking, loss = opened.lacking, opened.loss
     if variation.deeper:
-        mlm.open_model = functools.partial(_open_deeper, kept["open_model"], variation.deeper)
-        mlm.put_back = functools.partial(_put_back_less, kept["put_back"])
-    if variation.alone:
-        mlm.pack = _pack_alone
-        mlm._batch = functools.partial(_trimmed, kept["_batch"])
+        lacking = [*lacking, *_deepen(opened.model, variation.deeper)]
+    if variation.pool:
+        loss = functools.partial(
+            masked_model.summed_loss,
+            head_sees=functools.partial(_pooled_rows, variation.pool),
+            **opened.facts,
+        )
+    if variation.anchor:
+        loss = _anchored(loss, copy.deepcopy(opened.model.base_model), variation.anchor)
+    return dataclasses.replace(opened, lacking=lacking, loss=loss)
 
-    def start(*arguments: Any) -> Any:
-        run, lacking = kept["_start"](*arguments)
-        layers = run.model.config.num_hidden_layers - variation.deeper
-        rate = run.recipe.learning_rate
-        groups = [
-            {"params": [parameter], "scale": _scale(name, layers, variation)}
-            for name, parameter in run.model.named_parameters()
-        ]
-        if (variation.layers, variation.layer_decay) != ("all", 1.0):
-            run.optimizer = _Scaled(groups, lr=rate, weight_decay=0.0, fused=True)
-        if variation.pool:
-            mlm._only_rows = functools.partial(_pooled_rows, variation.pool)
-        if variation.anchor:
-            factory = copy.deepcopy(run.model.base_model)
-            mlm.summed_loss = _anchored(kept["summed_loss"], factory, variation.anchor)
-        return run, lacking
 
-    mlm._start = start
-    return lambda: [setattr(mlm, name, value) for name, value in kept.items()]
+def _groups(variation: Variation, model: Any, recipe: mlm.Recipe) -> list[Group]:
+    """Give each parameter the rate of its layer."""
+    if (variation.layers, variation.layer_decay) == ("all", 1.0):
+        return mlm.OBJECTIVE.groups(model, recipe)
+    layers = model.config.num_hidden_layers - variation.deeper
+    return [
+        Group([parameter], recipe.learning_rate * _scale(name, layers, variation))
+        for name, parameter in model.named_parameters()
+    ]
 
 
 def _layers(model: Any) -> torch.nn.ModuleList:
@@ -222,26 +238,25 @@ def _layers(model: Any) -> torch.nn.ModuleList:
     return next(each for each in lists if len(each) == model.config.num_hidden_layers)
 
 
-def _open_deeper(plain: Any, count: int, opened: Encoder) -> tuple[Any, list[str]]:
-    """Put copies of the last layer on top; they are warmed up with the rest of the head."""
-    model, lacking = plain(opened)
+def _deepen(model: Any, count: int) -> list[str]:
+    """Put copies of the last layer on top; what they add is warmed up with the rest of the head."""
     known = set(dict(model.named_parameters()))
     stack = _layers(model)
     stack.extend(copy.deepcopy(stack[-1]) for _ in range(count))
     model.config.num_hidden_layers += count
-    return model, lacking + [name for name, _ in model.named_parameters() if name not in known]
+    return [name for name, _ in model.named_parameters() if name not in known]
 
 
-def _put_back_less(plain: Any, model: Any, opened: Encoder, share: float) -> Any:
+def _put_back_less(model: Any, opened: Encoder, recipe: mlm.Recipe) -> Any:
     """Leave out the layers that were put on top."""
     depth = encoder.transformer(opened.model).config.num_hidden_layers
     del _layers(model)[depth:]
-    return plain(model, opened, share)
+    return mlm.OBJECTIVE.put_back(model, opened, recipe)
 
 
 def _pack_alone(
     opened: Encoder, texts: Sequence[str], sizes: Sequence[int], *, whole_words: bool = False
-) -> mlm.Blocks:
+) -> Blocks:
     """Lay one text in each row, cut at the encoder's length, instead of filling rows."""
     used = list(texts[: sizes[-1]])
     ids = encoder.tokenise(opened, used)
@@ -249,16 +264,18 @@ def _pack_alone(
     for row, each in enumerate(ids):
         tokens[row, : len(each)] = each
     counts = np.cumsum([len(each) for each in ids])
-    return mlm.Blocks(
+    return Blocks(
         tokens, None, tuple(sizes), tuple(int(counts[size - 1]) for size in sizes),
-        min(mlm.HEAD_DOCUMENTS, sizes[0]),
+        min(packing.HEAD_DOCUMENTS, sizes[0]),
     )  # fmt: skip
 
 
-def _trimmed(plain: Any, made: Sequence[mlm.Masked], tokenizer: Any) -> dict[str, torch.Tensor]:
+def _trimmed(rows: mlm.Rows, made: Sequence[Masked]) -> dict[str, torch.Tensor]:
     """Leave out the columns in which all rows of a batch are padding."""
-    width = max(int(np.flatnonzero(row != tokenizer.pad_token_id)[-1]) + 1 for row, _, _ in made)
-    return plain([(row[:width], places, labels) for row, places, labels in made], tokenizer)
+    pad = rows.tokenizer.pad_token_id
+    width = max(int(np.flatnonzero(row != pad)[-1]) + 1 for row, _, _ in made)
+    cut = [(row[:width], places, labels) for row, places, labels in made]
+    return mlm.OBJECTIVE.batch(rows, cut)
 
 
 @contextlib.contextmanager
@@ -285,13 +302,13 @@ def _pooled_rows(share: float, model: Any, rows: torch.Tensor) -> Iterator[None]
 def _anchored(plain: Any, factory: Any, weight: float) -> Any:
     """Add the mean of 1 − cosine between a block's mean vector now and from the factory."""
 
-    def loss(model: Any, batch: Any, **options: Any) -> torch.Tensor:
+    def loss(model: Any, batch: Any) -> torch.Tensor:
         seen = []
         handle = model.base_model.register_forward_hook(
             lambda module, inputs, output: seen.append(output.last_hidden_state), prepend=True
         )
         try:
-            summed = plain(model, batch, **options)
+            summed = plain(model, batch)
         finally:
             handle.remove()
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
@@ -308,8 +325,8 @@ def _anchored(plain: Any, factory: Any, weight: float) -> Any:
 def _own_code() -> str:
     """Fingerprint what changes the tuning here; a new name in the field changes nothing."""
     changes = (
-        _Scaled, _scale, _vary, _layers, _open_deeper, _put_back_less, _pack_alone, _trimmed,
-        _pooled_rows, _anchored,
+        varied, _scale, _lay_out, _open, _groups, _layers, _deepen, _put_back_less, _pack_alone,
+        _trimmed, _pooled_rows, _anchored,
     )  # fmt: skip
     return units.digest(map(inspect.getsource, changes))
 
@@ -318,18 +335,15 @@ def tuned(
     opened: Encoder, loaded: Corpus, variation: Variation, seed: int, documents: int | None = None
 ) -> Path:
     """Tune on a corpus's training texts, or the first of them; the folder of weights and story."""
-    order = corpus.tuning_texts(loaded, seed=seed)[:documents]
+    order = subsets.tuning_texts(loaded, seed=seed)[:documents]
     texts = [loaded.texts[index] for index in order]
-    unseen = [loaded.texts[index] for index in corpus.rows(loaded, "validation")[:HELD_OUT]]
+    unseen = [loaded.texts[index] for index in corpus.rows(loaded, "held_out")[:HELD_OUT]]
     recipe = mlm.Recipe(**variation.changes, tuned_share=1.0, seed=seed)  # mixed in ``pooled``
 
     def fill(folder: Path) -> None:
-        undo = _vary(variation)
+        examples = Examples(texts, [len(texts)], unseen)
         began = time.perf_counter()
-        try:
-            (found,) = mlm.finetune(opened, texts, [len(texts)], recipe, held_out=unseen)
-        finally:
-            undo()
+        (found,) = loop.finetune(varied(variation), opened, examples, recipe)
         torch.save(encoder.transformer(found.model).state_dict(), folder / "weights.pt")
         story = {
             "seconds": time.perf_counter() - began,
@@ -338,15 +352,17 @@ def tuned(
         }
         (folder / "story.json").write_text(json.dumps(story))
 
-    unit = units.key(
+    unit = units.unit(
+        KIND,
+        tuning=units.ENCODERS.identity(),
         encoder=opened.digest,
         texts=units.digest(texts),
         variation=dataclasses.asdict(variation),
         seed=seed,
-        precision=str(mlm.precision("auto")),
-        code=units.code(mlm) + _own_code(),
+        precision=str(loop.precision("auto")),
+        code=_own_code(),
     )
-    return units.build("benchmark-recipe", unit, fill)
+    return units.build(unit, fill)
 
 
 def soup(folders: Sequence[Path]) -> Path:
@@ -365,8 +381,7 @@ def soup(folders: Sequence[Path]) -> Path:
         }
         torch.save(mean, folder / "weights.pt")
 
-    unit = units.key(soup=[one.name for one in folders])
-    return units.build("benchmark-recipe", unit, fill)
+    return units.build(units.unit(KIND, soup=[one.name for one in folders]), fill)
 
 
 def pooled(opened: Encoder, weights: Path | None, share: float, texts: Sequence[str]) -> np.ndarray:
@@ -387,20 +402,21 @@ def pooled(opened: Encoder, weights: Path | None, share: float, texts: Sequence[
                 for name, value in own.items()
             }
             encoder.transformer(model).load_state_dict(mixed)
-        dtype = mlm.precision("auto")  # twice as fast; alike for factory and tuned
+        dtype = loop.precision("auto")  # twice as fast; alike for factory and tuned
         with torch.autocast(encoder.device().type, dtype, enabled=dtype != torch.float32):
-            rows = encoder.encode(dataclasses.replace(opened, model=model), texts)
+            rows = embedding.encode(dataclasses.replace(opened, model=model), texts)
         np.save(folder / "rows.npy", rows)
 
-    unit = units.key(
+    unit = units.unit(
+        KIND,
+        embedding=units.EMBEDDINGS.identity(),
         encoder=opened.digest,
         weights=weights.name if weights else "",
         share=share if weights else 0,
         texts=units.digest(texts),
-        precision=str(mlm.precision("auto")),
-        code=units.code(encoder),
+        precision=str(loop.precision("auto")),
     )
-    return np.load(units.build("benchmark-recipe", unit, fill) / "rows.npy")
+    return np.load(units.build(unit, fill) / "rows.npy")
 
 
 def features(opened: Encoder, weights: Path | None, kind: str, texts: Sequence[str]) -> np.ndarray:
@@ -426,14 +442,16 @@ def judge(opened: Encoder, weights: Path | None, kind: str, rows: Rows) -> dict[
         guesses = {"trees": grown.predict(asked), "ridge": np.exp(ridge.predict(asked))}
         np.savez(folder / "guesses.npz", **guesses)
 
-    unit = units.key(
+    unit = units.unit(
+        KIND,
+        evaluation=units.EVALUATIONS.identity(),
         seen=units.digest([seen.tobytes().hex()]),
         prices=rows.prices.tolist(),
         fitted=rows.fitted,
         rounds=rounds(),
-        code=units.code(regressor) + units.digest([inspect.getsource(judge)]),
+        code=units.digest([inspect.getsource(judge)]),
     )
-    return dict(np.load(units.build("benchmark-recipe", unit, fill) / "guesses.npz"))
+    return dict(np.load(units.build(unit, fill) / "guesses.npz"))
 
 
 def open_corpora(asked: Mapping[str, str]) -> dict[str, Corpus]:
@@ -464,7 +482,7 @@ def screen(
                 for kind in FEATURES:
                     ours = judge(opened, weights, kind, rows)
                     told = {
-                        model: metrics.paired(rows.asked, ours[model], factory[model])
+                        model: bootstrap.paired(rows.asked, ours[model], factory[model])
                         for model in ours
                     }
                     gains.setdefault((name, kind), []).append(told["trees"]["r2_log"].value)
@@ -484,7 +502,7 @@ def tell(
     where: str,
     rung: int,
     seeds: Sequence[int],
-    told: Mapping[str, Mapping[str, metrics.Interval]],
+    told: Mapping[str, Mapping[str, bootstrap.Interval]],
 ) -> None:
     """Print one comparison, and log it as a child run."""
     numbers = ",".join(map(str, seeds))
@@ -497,7 +515,7 @@ def tell(
     with tracker.child(f"{where}: {name}") as child:
         child.log(records.Params({"recipe": name, "corpus": where, "rung": rung, "seeds": numbers}))
         for model, gains in told.items():
-            flat = metrics.flat(gains)
+            flat = bootstrap.flat(gains)
             child.log(records.Metrics({f"{model}_{key}": value for key, value in flat.items()}))
 
 
@@ -509,7 +527,7 @@ def confirm(
     averaged: bool,
     tracker: records.Tracker,
 ) -> None:
-    """Report the test part for each pair; two embeddings also against two of equal width."""
+    """Report the held-out part for each pair; two embeddings also against two of equal width."""
     loaded = open_corpora(asked)
     names = list(loaded)
     for name, kind in pairs:
@@ -527,7 +545,7 @@ def confirm(
                 ]
             for label, ours, theirs in compared:
                 told = {
-                    model: metrics.paired(rows.asked, ours[model], theirs[model])
+                    model: bootstrap.paired(rows.asked, ours[model], theirs[model])
                     for model in factory
                 }
                 told_of = f"{name}/{kind}{', soup' if averaged else ''}, {label}"
@@ -599,7 +617,7 @@ def main() -> None:
     if asked.corpora:
         corpora = {name: corpora[name] for name in asked.corpora.split(",")}
     names, pairs = _names(parser, asked, len(corpora))
-    opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
+    opened = encoder_opening.open_encoder(cli.DEFAULT_ENCODER)
     with tracking.run("recipe") as tracker:
         if asked.confirm:
             seeds = [int(seed) for seed in asked.seeds.split(",")]

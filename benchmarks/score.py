@@ -18,7 +18,8 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 
-from bat import corpus, score, tracking
+from bat.data import corpus
+from bat.registry import score, versions
 from entrypoints import scaling_study
 
 STUDY, ROWS, PEER_ROWS = "auctions:600", 3_000, 300
@@ -35,7 +36,7 @@ def ours(texts: list[str], folder: Path) -> float:
     """Seconds for all texts, from a file to a file, opening the pair included."""
     data = folder / "texts.parquet"
     pd.DataFrame({"text": texts}).to_parquet(data)
-    pair = tracking.pricer_folder(CHAMPION)
+    pair = versions.pricer_folder(CHAMPION)
     began = time.perf_counter()
     score.score(pair, str(data), folder / "prices.parquet")
     return time.perf_counter() - began

@@ -21,7 +21,10 @@ import numpy as np
 import optuna
 import xgboost
 
-from bat import corpus, encoder, metrics, search
+from bat import cli
+from bat.data import corpus
+from bat.models import embedding, encoder_opening, search
+from bat.stats import bootstrap
 
 ROWS = int(os.environ.get("BAT_ROWS", "10005"))
 TRIALS = int(os.environ.get("BAT_TRIALS", "30"))
@@ -37,8 +40,8 @@ Model = Callable[[np.ndarray], np.ndarray]
 def embedded(data: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Embed the first rows of a corpus; known ones are read from the cache."""
     loaded = corpus.load(data)
-    opened = encoder.open_encoder(encoder.DEFAULT_ENCODER)
-    return np.asarray(encoder.embed(opened, loaded.texts[:rows])), loaded.prices[:rows]
+    opened = encoder_opening.open_encoder(cli.DEFAULT_ENCODER)
+    return embedding.embed(opened, loaded.texts[:rows]), loaded.prices[:rows]
 
 
 def peer(
@@ -157,8 +160,8 @@ def main() -> None:
         goal = CLOSE * min(error for _, error in their_path)
         print(f"peer: {their_total:.1f} s in all, best {goal / CLOSE:.1f}")
         for name, model in (("ours", our_model), ("peer", their_model)):
-            print(name, "test", metrics.scores(prices[test], model(embeddings[test])))
-        difference = metrics.paired(
+            print(name, "test", bootstrap.scores(prices[test], model(embeddings[test])))
+        difference = bootstrap.paired(
             prices[test], our_model(embeddings[test]), their_model(embeddings[test])
         )
         print("ours - peer", difference)

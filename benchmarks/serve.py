@@ -7,9 +7,10 @@ texts and for batches of 32, twice. The plain one embeds with ``SentenceTransfor
 predicts with the same trees, as its author would write it. Printed before and after: what the
 encoder alone reaches in texts a second, one and six at a time, and how long the pair takes for one
 text without a server; with each load the share of the machine that its host took away (steal time:
-a run with much of it says nothing). Last: the ratio for single texts of 32 clients. ``--minutes``
-also loads ours with batches from 8 clients, and prints failures and the server's memory after each
-minute.
+a run with much of it says nothing). Then how long a lone text takes at ours while nothing else is
+asked for, and behind one and behind three requests of 1,000 texts, in turn. Last: the ratio for
+single texts of 32 clients. ``--minutes`` also loads ours with batches from 8 clients, and prints
+failures and the server's memory after each minute.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +36,9 @@ from pathlib import Path
 import mlflow
 import numpy as np
 
-from bat import auctions, encoder, pricer, tracking
+from bat.data.auctions import generator
+from bat.models import embedding, predictors, pricer
+from bat.registry import versions
 from benchmarks.score import CHAMPION, champion
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +47,11 @@ TEXTS = 640
 CLIENTS, BATCHES = (1, 8, 32), (1, 32)
 BATCH_TIMES = 3  # a load of batches lasts so many times as long, or none would be answered in it
 ROUNDS = 2
+LARGE, BEHIND = (
+    1_000,
+    (1, 3),
+)  # texts of a large request, and how many of these go before a lone one
+LONE_ROUNDS, LONE_TEXTS = 5, 10  # fifty lone texts each way, ten at a time
 READY_SECONDS = 300
 REST_SECONDS, IDLE_SHARE = 2.0, 0.05
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -52,7 +62,7 @@ import mlflow
 import pandas as pd
 from pathlib import Path
 from sentence_transformers import SentenceTransformer
-from bat import regressor
+from bat.models import regressor
 
 
 class Plain(mlflow.pyfunc.PythonModel):
@@ -83,11 +93,12 @@ end
 
 def bound(folder: Path, texts: list[str], at_once: int) -> float:
     """Texts a second of the encoder alone, in this process."""
-    pair = pricer.load(folder)
-    encoder.encode(pair.encoder, texts[:8])
+    pair = pricer.load(folder).predictor
+    assert isinstance(pair, predictors.Pair)
+    embedding.encode(pair.encoder, texts[:8])
     began = time.perf_counter()
     for start in range(0, 120, at_once):
-        encoder.encode(pair.encoder, texts[start : start + at_once])
+        embedding.encode(pair.encoder, texts[start : start + at_once])
     return 120 / (time.perf_counter() - began)
 
 
@@ -196,6 +207,44 @@ def load(address: str, bodies: Path, clients: int, seconds: int) -> tuple[float,
     return rate, middle, broken + int(failed.group(1) if failed else 0)
 
 
+def seconds_of(address: str, texts: list[str]) -> float:
+    """Seconds until a request is answered, whatever the answer."""
+    body = json.dumps({"dataframe_records": [{"text": text} for text in texts]}).encode()
+    request = urllib.request.Request(
+        f"{address}/invocations", body, {"Content-Type": "application/json"}
+    )
+    began = time.perf_counter()
+    with contextlib.suppress(urllib.error.HTTPError):  # 504 for the third large one
+        urllib.request.urlopen(request).read()
+    return time.perf_counter() - began
+
+
+def behind(address: str, group: int, texts: list[str], large: int, count: int, rounds: int) -> None:
+    """Print how long a lone text takes, alone and behind requests of many texts, in turn."""
+    alone_seconds, behind_seconds = [], []
+    many = list(itertools.islice(itertools.cycle(texts), large))
+    for at in range(rounds):
+        lone = [[text] for text in texts[at * LONE_TEXTS : (at + 1) * LONE_TEXTS]]
+        rest(group)
+        alone_seconds += [seconds_of(address, text) for text in lone]
+        others = [threading.Thread(target=seconds_of, args=(address, many)) for _ in range(count)]
+        for other in others:
+            other.start()
+        time.sleep(1)  # until they are read and at work
+        behind_seconds += [seconds_of(address, text) for text in lone]
+        if not all(other.is_alive() for other in others):
+            print("a large request was done before the lone ones were: too few texts")
+        for other in others:
+            other.join()
+    alone_ms, behind_ms = (1e3 * np.array(each) for each in (alone_seconds, behind_seconds))
+    print(
+        f"a lone text behind {count} of {large:,}: median {np.median(behind_ms):.0f} ms, worst of "
+        f"{len(behind_ms)} {behind_ms.max():.0f} ms; alone {np.median(alone_ms):.0f} ms, worst "
+        f"{alone_ms.max():.0f} ms; ratio {np.median(behind_ms) / np.median(alone_ms):.2f}",
+        flush=True,
+    )
+
+
 def stolen() -> np.ndarray:
     """Ticks of all processors so far that the host took away, and ticks in all."""
     fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
@@ -229,14 +278,14 @@ def main() -> None:
         print("serve: skipped, install wrk")
         return
     seconds, rounds = (1, 1) if asked.toy else (asked.seconds, ROUNDS)
-    texts = [document.text for document in auctions.documents(TEXTS)]
+    texts = [document.text for document in generator.documents(TEXTS)]
     rates: dict[tuple[str, int, int], list[float]] = {}
     with tempfile.TemporaryDirectory() as top, contextlib.ExitStack() as servers:
         folder = Path(top)
         os.environ |= {"MLFLOW_TRACKING_URI": f"sqlite:///{top}/mlflow.db", "BAT_HOME": f"{top}/h"}
         os.chdir(folder)
         champion(TOY_STUDY if asked.toy else STUDY)
-        pair = tracking.pricer_folder(CHAMPION)
+        pair = versions.pricer_folder(CHAMPION)
         (folder / "plain.py").write_text(PLAIN)
         plain = mlflow.pyfunc.log_model(
             name="plain",
@@ -265,6 +314,9 @@ def main() -> None:
                 flush=True,
             )
         alone(pair, texts)
+        for count in BEHIND:
+            large, rounds = (60, 1) if asked.toy else (LARGE, LONE_ROUNDS)
+            behind(*both["ours"], texts, large, count, rounds)
         if asked.minutes:
             steady(*both["ours"], bodies[BATCHES[-1]], asked.minutes)
         os.chdir("/")

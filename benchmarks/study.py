@@ -25,7 +25,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bat import corpus, metrics, search
+from bat import cli
+from bat.data import corpus, subsets
+from bat.models import search
+from bat.stats import bootstrap
+from bat.workflow import outcome
 from benchmarks.finetune import stock_trainer
 
 DATA, SIZES, TRIALS = "auctions:3000", "0,0.25,0.5,1.0", 30
@@ -52,15 +56,15 @@ def tuned(folder: Path, texts: list[str], scratch: str) -> Any:
 
 
 def peer(data: str, sizes: list[int], trials: int, out: Path) -> None:
-    """Run the original procedure; keep the test predictions of each size."""
-    from bat import encoder
+    """Run the original procedure; keep what it predicts for held-out rows with each size."""
+    from bat.models import encoder_opening
     from benchmarks import search as searches
 
     searches.TRIALS = trials
     loaded = corpus.load(data)
-    train, test = (corpus.rows(loaded, part) for part in ("train", "test"))
-    texts = [loaded.texts[index] for index in corpus.tuning_texts(loaded, seed=0)]
-    folder = encoder.open_encoder(encoder.DEFAULT_ENCODER).folder
+    train, held_out = (corpus.rows(loaded, part) for part in corpus.PARTS)
+    texts = [loaded.texts[index] for index in subsets.tuning_texts(loaded, seed=0)]
+    folder = encoder_opening.open_encoder(cli.DEFAULT_ENCODER).folder
     parts = search.assign_folds(len(train), folds=search.FOLDS, seed=0)
     for size in sizes:
         began = time.perf_counter()
@@ -68,7 +72,7 @@ def peer(data: str, sizes: list[int], trials: int, out: Path) -> None:
         rows = model.encode(loaded.texts, show_progress_bar=False)
         embedded = time.perf_counter()
         _, _, predict = searches.peer(rows[train], loaded.prices[train], parts, 0)
-        np.save(out / f"{size}.npy", predict(rows[test]))
+        np.save(out / f"{size}.npy", predict(rows[held_out]))
         print(
             f"peer, {size} documents: tuned and embedded {embedded - began:.0f} s, "
             f"searched {time.perf_counter() - embedded:.0f} s",
@@ -77,18 +81,22 @@ def peer(data: str, sizes: list[int], trials: int, out: Path) -> None:
 
 
 def ours(folder: Path, size: int) -> pd.DataFrame:
-    """Read what our study predicted for the test rows with the encoder of one size."""
+    """Read what our study predicted for the held-out rows with the encoder of one size."""
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
     (run,) = client.search_runs(["0"], f"run_name = 'documents={size} seed=0'")
-    return pd.read_csv(client.download_artifacts(run.info.run_id, "test_predictions.csv"))
+    return pd.read_csv(client.download_artifacts(run.info.run_id, outcome.PREDICTIONS_FILE))
 
 
 def timed(command: list[str], folder: Path) -> float:
-    """Run one side in its own folder with an empty cache; its seconds."""
+    """Run one side in its own folder with an empty cache and store; its seconds."""
     root = str(Path(__file__).parents[1])
-    places = {"BAT_HOME": str(folder / "home"), "PYTHONPATH": root}
+    places = {
+        "BAT_HOME": str(folder / "home"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",  # not one that both sides share
+        "PYTHONPATH": root,
+    }
     began = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", *command], cwd=folder, env=os.environ | places, check=True
@@ -97,14 +105,14 @@ def timed(command: list[str], folder: Path) -> float:
 
 
 def main() -> None:
-    """Run both sides, compare their test metrics size by size, and print the ratio of the times."""
+    """Run both sides, compare their scores size by size, and print the ratio of the times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     data, shares, trials = (TOY_DATA, TOY_SIZES, TOY_TRIALS) if asked.toy else (DATA, SIZES, TRIALS)
     loaded = corpus.load(data)
-    sizes = list(corpus.parse_sizes(shares, len(corpus.tuning_texts(loaded, seed=0))))
+    sizes = list(subsets.parse_sizes(shares, len(subsets.tuning_texts(loaded, seed=0))))
     if asked.peer:
         peer(data, sizes, trials, Path(asked.peer))
         return
@@ -119,7 +127,7 @@ def main() -> None:
         for size in sizes:
             table = ours(folders[0], size)
             other = np.load(folders[1] / f"{size}.npy")
-            difference = metrics.paired(table["price"], table["predicted"], other)
+            difference = bootstrap.paired(table["price"], table["predicted"], other)
             print(f"{size} documents, ours - peer: R² {difference['r2']}, MAE {difference['mae']}")
     print(f"study: ours {mine:.0f} s peer {theirs:.0f} s ratio {mine / theirs:.3f}")
 

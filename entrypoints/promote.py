@@ -6,27 +6,39 @@ from dataclasses import dataclass
 
 from bat import cli
 from bat.cli import option
+from entrypoints import _failure
 
 
 @dataclass(frozen=True)
 class PromoteConfig:
-    """Make a registered version the champion, whatever a comparison said; the former is kept."""
+    """Make a registered version the champion, whatever a comparison showed; the former is kept."""
 
     version: str = option("previous", "a version's number, or an alias: previous or candidate")
+    model_name: str = option("auto", cli.MODEL_NAME_HELP)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant."""
+        from bat.registry import lineage
+
+        lineage.check_name(self.model_name)
 
 
 def run(config: PromoteConfig) -> None:
     """Move the alias, and log who is what."""
-    from bat import records, report, tracking
+    from bat import records
+    from bat.registry import store, tracking, versions
+    from bat.report import runs, terminal
 
-    with tracking.run("promote") as tracker:
+    store.check()
+    with tracking.run("promote", about=[config.version]) as tracker:
         tracker.log(records.config(cli.logged(config)))
-        before, now = tracking.serve_version(config.version)
-        standings = tracking.standings()
-        for record in report.promotion_records(before, now, standings):
+        name = versions.choose_model(config.model_name, config.version)
+        before, now = versions.serve_version(name, config.version)
+        standings = versions.standings(name)
+        for record in runs.promotion_records(name, before, now, standings):
             tracker.log(record)
-    cli.say(report.promotion_text(before, now, standings))
+    cli.say(terminal.promotion_text(name, before, now, standings))
 
 
 if __name__ == "__main__":
-    cli.main(run, PromoteConfig)
+    cli.main(run, PromoteConfig, log_failure=_failure.log)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bat import cli
 from bat.cli import option
+from entrypoints import _failure
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,33 @@ class ReportConfig:
 
 def run(config: ReportConfig) -> None:
     """Read the studies back, and log and show what they say."""
-    from bat import outcome, page, records, report, tracking
+    from bat import records
+    from bat.registry import reading, store, tracking
+    from bat.report import answer_file, page, runs, terminal, verdict
+    from bat.workflow import outcome
 
-    kept = [tracking.read(run_id, outcome.FILES) for run_id in config.run_ids()]
+    store.check()
+    files = (*outcome.FILES, answer_file.NAME)
+    kept = [reading.read(run_id, files) for run_id in config.run_ids()]
     found = [outcome.rebuild(each) for each in kept]
-    asked = [outcome.settings(each) for each in kept]
+    settings = [outcome.settings(each) for each in kept]
     if len(found) == 1:
-        said, html = report.screen(found[0]), page.page(found[0], asked[0])
-        logged = [*report.parent_records(found[0])]
+        screen = terminal.screen(found[0], settings[0])
+        html = page.page(found[0], settings[0])
+        registered = answer_file.kept_registered(kept[0], found[0])
+        logged = [*runs.parent_records(found[0], settings[0], registered)]
     else:
-        together = dict(zip(outcome.labels(asked, config.run_ids()), found, strict=True))
-        differences = report.differences(together)
-        said = report.comparison(together, differences)
+        together = dict(zip(outcome.labels(settings, config.run_ids()), found, strict=True))
+        differences = verdict.differences(together)
+        screen = terminal.comparison(together, differences)
         html = page.comparison(together, differences)
-        logged = [*report.comparison_records(together, differences)]
-    with tracking.run("report") as tracker:
+        logged = [*runs.comparison_records(together, differences)]
+    with tracking.run("report", about=[run_id[:8] for run_id in config.run_ids()]) as tracker:
         tracker.log(records.config(cli.logged(config)))
         for record in [*logged, records.Text("report.html", html)]:
             tracker.log(record)
-    cli.say(said)
+    cli.say(screen)
 
 
 if __name__ == "__main__":
-    cli.main(run, ReportConfig)
+    cli.main(run, ReportConfig, log_failure=_failure.log)

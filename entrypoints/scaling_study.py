@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bat import cli
 from bat.cli import option
+from entrypoints import _failure
 
 if TYPE_CHECKING:
-    from bat import study
+    from bat.registry.champion import Registered
+    from bat.registry.tracking import MlflowTracker
+    from bat.workflow.outcome import Outcome
+    from bat.workflow.preparation import Prepared
+    from bat.workflow.study import Served
+    from bat.workflow.tasks import Context
 
 
 @dataclass(frozen=True)
 class StudyConfig(cli.DataConfig):
     """Fine-tune an encoder on growing parts of a corpus and measure what each is worth."""
 
-    base_model: str = option(cli.DEFAULT_ENCODER, cli.ENCODER_HELP)
+    base_model: str = option(cli.DEFAULT_ENCODER, cli.ENCODER_HELP, is_path=True)
     sizes: str = option(
-        "0,0.25,0.5,1.0", "documents to tune on: shares up to 1, counts; 0: factory"
+        cli.AUTO,
+        "documents to tune on: shares up to 1 and counts, with commas between; 0: factory; auto: "
+        "0,0.25,0.5,1.0, or what of it fits a small corpus",
     )
     seeds: str = option(
         "0", "seeds with commas between, of order, masks and search; each repeats the study"
@@ -33,27 +42,41 @@ class StudyConfig(cli.DataConfig):
         "(they are the tuned ones), and changes to it with commas between: learning_rate=1e-4, "
         "mask_share=0.2, tuned_share=0.5 (of the way), whole_words=false, schedule=one_pass (one "
         "trunk for all sizes; or independent), passes=1 (above 1 needs schedule=independent), "
-        "finetune_on=train (or all, test texts included: transductive), features=tuned (or "
+        "finetune_on=train (or all, held-out texts included: transductive), features=tuned (or "
         "factory+tuned: the regressor reads both embeddings, a served price takes two encoders)",
     )
     baselines: str = option(
         ",".join(cli.DEFAULT_BASELINES),
-        "baselines beside the encoders: some of these, or none; also supervised, the encoder "
+        "what encoders are compared with: some of these, or none; also supervised, the encoder "
         "fine-tuned end to end on the training prices",
     )
+    stack: str = option(
+        "auto",
+        "encoders whose embedding one regressor reads beside words and numbers: auto (the factory "
+        "encoder and that of the largest size), all, or none",
+    )
+    serve_within: float = option(
+        0.0, "milliseconds that a text alone may take to serve, on this machine; 0: any"
+    )
+    worth: float = option(0.02, "smallest gain worth paying for, as a share of the error")
     margin: float = option(0.1, "share of the gain that you would forgo and still call it enough")
     stop_when_enough: bool = option(
-        False, "leave out larger sizes once, by validation, they cannot change the answer"
+        False, "leave out larger sizes once, by out-of-fold error, they cannot change the answer"
     )
     promote: str = option(
         "if_better",
-        "which pair is served: if_better than the champion on rows new to both (if_better:0.02 "
+        "which version is served: if_better than the champion on rows new to both (if_better:0.02 "
         "for an error lower by at least 2 %), always the new one, or never",
+    )
+    model_name: str = option(
+        "auto",
+        "registered model that gets the best predictor as a new version, and the best encoder and "
+        "regressor (alias best_pair); auto: named after the file and target_column",
     )
     keep: str = option(
         "all",
         "encoders to log: all of the first seed, as far as they fit in 5 GB; the best alone; or "
-        "none beside the registered pair. With best and none the cache drops its copies too",
+        "none but that of the registered pair. With best and none the cache drops its copies too",
     )
     executor: str = option(
         "local",
@@ -64,76 +87,32 @@ class StudyConfig(cli.DataConfig):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
+        from bat.registry import lineage
+        from bat.workflow import spec
+
         super().__post_init__()
+        if self.sizes != cli.AUTO:
+            cli.sizes("sizes", self.sizes)
         cli.whole_numbers("seeds", self.seeds)
         cli.check_range("trials", self.trials, 1, 1000)
+        cli.check_range("worth", self.worth, 0.001, 0.5)
         cli.check_range("margin", self.margin, 0.001, 0.999)
+        cli.check_choice("stack", self.stack, cli.STACKS)
+        cli.check_range("serve_within", self.serve_within, 0.0, 1e6)
         cli.check_choice("keep", self.keep, ("all", "best", "none"))
         cli.check_choice("executor", self.executor, ("local", "ray"))
         if self.executor == "ray" and self.stop_when_enough:
             raise cli.InputError(
                 "stop_when_enough=true with executor=ray",
-                "one of them: a cluster is asked for all sizes at once",
+                "one of them: a cluster starts all sizes at once",
                 "leave one of them out",
             )
-        cli.names("baselines", self.baselines, cli.BASELINES)
         promotion(self.promote)
-        recipe_changes(self.recipe)
+        lineage.check_name(self.model_name)
+        spec.recipe_changes(self.recipe)
+        from bat.models import predictors  # after all that is checked without its libraries
 
-
-RECIPES: dict[str, dict[str, Any]] = {"halfway": {}, "plain": {"tuned_share": 1.0}}
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What a user changes of the default recipe."""
-
-    tuning: dict[str, Any]  # fields of ``mlm.Recipe``
-    schedule: str  # one_pass or independent
-    finetune_on: str  # train or all
-    features: str  # of ``cli.FEATURES``
-
-
-def recipe_changes(recipe: str) -> Changes:
-    """Read the changes that a user makes to the default recipe.
-
-    Args:
-        recipe: one of ``RECIPES``, or changes, or both with a comma between.
-
-    Raises:
-        InputError: a name is unknown, or its value cannot be meant.
-    """
-    kinds = {"learning_rate": float, "mask_share": float, "whole_words": bool, "passes": int}
-    kinds |= {"tuned_share": float, "schedule": str, "finetune_on": str, "features": str}
-    name, comma, rest = recipe.partition(",")
-    known = name.strip() in RECIPES
-    if not known and "=" not in name:
-        raise cli.InputError(
-            f"{name.strip()!r} in recipe={recipe!r}",
-            f"{' or '.join(RECIPES)}, then changes as name=value, with commas between",
-            f"leave it out for its default, or change one of {', '.join(kinds)}",
-        )
-    said = rest if known else recipe
-    changes = cli.settings("recipe", said, kinds) if comma or not known else {}
-    changes = RECIPES.get(name.strip(), {}) | changes
-    schedule = changes.pop("schedule", "one_pass")
-    cli.check_choice("schedule", schedule, ("one_pass", "independent"))
-    finetune_on = changes.pop("finetune_on", "train")
-    cli.check_choice("finetune_on", finetune_on, ("train", "all"))
-    features = changes.pop("features", cli.TUNED)
-    cli.check_choice("features", features, cli.FEATURES)
-    cli.check_range("learning_rate", changes.get("learning_rate", 1e-4), 1e-8, 1.0)
-    cli.check_range("mask_share", changes.get("mask_share", 0.2), 0.01, 0.9)
-    cli.check_range("tuned_share", changes.get("tuned_share", 0.5), 0.01, 1.0)
-    passes = changes.get("passes", 1)
-    cli.check_range("passes", passes, 1, 100)
-    if passes > 1 and schedule == "one_pass":
-        raise cli.InputError(
-            f"passes={passes} with schedule=one_pass",
-            "one pass, or schedule=independent",
-            f"write recipe=passes={passes},schedule=independent: each size is then tuned by itself",
-        )
-    return Changes(changes, schedule, finetune_on, features)
+        cli.names("baselines", self.baselines, predictors.baselines())
 
 
 def promotion(promote: str) -> tuple[str, float]:
@@ -151,84 +130,130 @@ def promotion(promote: str) -> tuple[str, float]:
 
 def run(config: StudyConfig) -> None:
     """Plan, run and report a study."""
-    from bat import units
+    from bat import cache, units
 
-    afresh = contextlib.nullcontext() if config.resume else units.afresh()
-    with afresh, units.in_use() as remove:
+    cached = contextlib.nullcontext() if config.resume else units.begun_anew()
+    with cache.in_use() as remove, cached:
         _run(config, remove)
 
 
-def _asked(config: StudyConfig, seeds: tuple[int, ...], available: int) -> study.Asked:
-    """Read what a study is to do, with so many documents that may be tuned on."""
-    from bat import corpus, mlm, study
-
-    changes = recipe_changes(config.recipe)
-    return study.Asked(
-        sizes=corpus.parse_sizes(config.sizes, available),
-        seeds=seeds,
-        trials=config.trials,
-        recipe=mlm.Recipe(**changes.tuning),
-        schedule=changes.schedule,
-        finetune_on=changes.finetune_on,
-        features=changes.features,
-        baselines=cli.names("baselines", config.baselines, cli.BASELINES),
-        margin=config.margin,
-        stop_when_enough=config.stop_when_enough,
-        keep=config.keep,
-    )
-
-
 def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> None:
-    from bat import (
-        champion,
-        cluster,
-        encoder,
-        page,
-        plan,
-        records,
-        report,
-        study,
-        tracking,
-        units,
-    )
+    from bat import records, units
+    from bat.registry import store, tracking
+    from bat.report import page, runs, terminal
+    from bat.tuning import precision
+    from bat.workflow import cluster, local, study
 
-    loaded = study.load(config)
-    base = encoder.open_encoder(tracking.resolve(config.base_model), name=config.base_model)
-    prepared = study.prepare(loaded, base)
-    seeds = cli.whole_numbers("seeds", config.seeds)
-    finetune_on = recipe_changes(config.recipe).finetune_on
-    texts = study.tuning_texts(prepared, seed=seeds[0], finetune_on=finetune_on)
-    asked = _asked(config, seeds, len(texts))
-    planned = plan.make(base, prepared, texts, asked)
-    cli.say(plan.text(planned, prepared))
+    store.check()
+    if config.executor == "ray":
+        cluster.require_ray()
+    context = _planned(config)
     if config.plan_only:
         return
+    loaded = context.prepared.corpus
     key = units.key(
         config=asdict(config),
         corpus=loaded.digest,
         groups=loaded.group_ids.tolist(),
-        base=base.digest,
+        base=context.base.digest,
         code=units.own_code(),
     )
-    with tracking.run("scaling_study", key) as tracker:
+    about = [cli.short_name(config.data), cli.short_name(config.base_model), config.recipe]
+    opened = tracking.run("scaling_study", key, about=about, show_texts=config.show_texts)
+    with precision.of_study(key), opened as tracker:
         tracker.log(records.config(cli.logged(config)))
-        for record in report.findings_records(prepared):
+        for record in runs.findings_records(context.prepared):
             tracker.log(record)
-        tracker.log(study.dataset_record(prepared, "study"))
-        elsewhere = config.executor == "ray"
-        with cluster.tuner(base, prepared, asked) if elsewhere else contextlib.nullcontext() as by:
-            outcome, best, tuned = study.run(base, prepared, asked, tracker, by)
-        for record in report.parent_records(outcome):
+        tracker.log(study.dataset_record(context.prepared, "study"))
+        if any(context.spec.sizes):
+            tracker.log(records.Tags(precision.facts()))
+        execute = cluster.execute if config.executor == "ray" else local.execute
+        outcome, chosen, tuned = study.run(context, tracker, execute)
+        settings = cli.logged(config)
+        for record in runs.parent_records(outcome, settings):
             tracker.log(record)
-        tracker.log(records.Text("report.html", page.page(outcome, cli.logged(config))))
-        when, margin = promotion(config.promote)
-        served = champion.register(
-            outcome, best, prepared, tracker, study=tracker.run_id, promote=when, margin=margin
-        )
-    cli.say(f"{report.screen(outcome)}\n{report.registered(served)}")
+        tracker.log(records.Text("report.html", page.page(outcome, settings)))
+        served = _registered(config, outcome, chosen, context.prepared, tracker)
+        for record in runs.registration_records(outcome, settings, served):
+            tracker.log(record)
+    seen = f"See the run: {tracker.page}"
+    asked = asdict(config) | {"data": cli.anywhere(config.data)}
+    screen = terminal.screen(outcome, asked)
+    cli.say(f"{screen}\n\n{terminal.registered(served)}\n{seen}")
     if config.keep != "all" and not remove(tuned):
         cli.say("The cache keeps its encoders: another study is using it.")
 
 
+def _planned(config: StudyConfig) -> Context:
+    """Open corpus and encoder, settle what is to be done with them, and print the plan."""
+    from bat.models import encoder_opening
+    from bat.registry import reading, tracking
+    from bat.tuning import masked_model
+    from bat.workflow import plan, preparation, spec, stages, tasks
+
+    with tracking.log_refusal("scaling_study"):
+        loaded = preparation.load(config)
+    base = encoder_opening.open_encoder(reading.resolve(config.base_model), name=config.base_model)
+    encoder_opening.refuse_unsavable(base)
+    if config.sizes == cli.AUTO or any(cli.sizes("sizes", config.sizes)):
+        masked_model.refuse_untunable(base)
+    prepared, wanted = spec.settle(
+        base,
+        preparation.prepare(loaded, base),
+        sizes=config.sizes,
+        seeds=config.seeds,
+        recipe=config.recipe,
+        trials=config.trials,
+        baselines=config.baselines,
+        worth=config.worth,
+        margin=config.margin,
+        stop_when_enough=config.stop_when_enough,
+        keep=config.keep,
+        stack=config.stack if config.show_texts else "none",  # its files hold words of the texts
+        serve_within=config.serve_within or None,
+    )
+    stages.check(base, prepared, tuned=any(wanted.sizes))
+    context = tasks.Context(base, prepared, wanted)
+    planned = plan.make(context)
+    cli.say(plan.text(planned, prepared, wanted))
+    if plan.is_long(planned):
+        sizes_at = functools.partial(
+            spec.sizes_at,
+            base,
+            loaded,
+            sizes=config.sizes,
+            seeds=config.seeds,
+            recipe=config.recipe,
+        )
+        cli.say(plan.shorter(planned, loaded, wanted, sizes_at))
+    return context
+
+
+def _registered(
+    config: StudyConfig,
+    outcome: Outcome,
+    chosen: Sequence[Served],
+    prepared: Prepared,
+    tracker: MlflowTracker,
+) -> Registered:
+    """Register the study's best predictor, as champion or as candidate, and its best pair."""
+    from bat.registry import champion, lineage, versions
+
+    when, margin = promotion(config.promote)
+    return champion.register(
+        outcome,
+        [champion.candidate_of(each) for each in chosen],
+        prepared,
+        versions.MlflowRegistry(
+            lineage.model_name(config.model_name, config.data, config.target_column),
+            tracker.left.runs | {tracker.run_id},
+        ),
+        study=tracker.run_id,
+        target_column=config.target_column,
+        promote=when,
+        margin=margin,
+    )
+
+
 if __name__ == "__main__":
-    cli.main(run, StudyConfig)
+    cli.main(run, StudyConfig, log_failure=_failure.log)

@@ -23,6 +23,7 @@ def pytest_configure():
 def alone(monkeypatch, tmp_path):
     """Each test has its own cache, and reaches no other machine."""
     monkeypatch.setenv("BAT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("bat.tuning.precision.stepper", lambda: lambda name: 1.0)  # a tie: float32
     connect = socket.socket.connect
 
     def only_here(self, address):
@@ -199,7 +200,7 @@ def _masked_model(architecture):
 @pytest.fixture(scope="session")
 def folder_of(tmp_path_factory):
     """Hand out the folder of a tiny checkpoint with its masked-language head, by architecture."""
-    from bat import encoder
+    from bat.models import encoder
 
     made = {}
 
@@ -217,9 +218,9 @@ def folder_of(tmp_path_factory):
 @pytest.fixture(scope="session")
 def encoder_of(folder_of):
     """Hand out a tiny encoder with its masked-language head, by architecture; not to be changed."""
-    from bat import encoder
+    from bat.models import encoder_opening
 
-    return lambda architecture: encoder.open_encoder(str(folder_of(architecture)))
+    return lambda architecture: encoder_opening.open_encoder(str(folder_of(architecture)))
 
 
 def save_encoder(folder: Path, *, pooling="mean", normalize=True, prompt=None):
@@ -228,7 +229,7 @@ def save_encoder(folder: Path, *, pooling="mean", normalize=True, prompt=None):
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    from bat import encoder
+    from bat.models import encoder
 
     model, words = _masked_model("bert")
     inside = folder.with_name(folder.name + "-transformer")
@@ -253,9 +254,9 @@ def tiny_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny(tiny_folder):
     """Open the tiny encoder once; not to be changed."""
-    from bat import encoder
+    from bat.models import encoder_opening
 
-    return encoder.open_encoder(str(tiny_folder))
+    return encoder_opening.open_encoder(str(tiny_folder))
 
 
 @pytest.fixture(scope="session")
@@ -272,6 +273,50 @@ def sales(tmp_path_factory, texts):
     ]
     path.write_text("\n".join(json.dumps(line) for line in lines))
     return path
+
+
+@pytest.fixture(scope="session")
+def saved_pair(tmp_path_factory, tiny, texts):
+    """Where a pair that prices texts by their length is saved, as a study saves what is served."""
+    import numpy as np
+
+    from bat.models import embedding, interval, predictors, pricer, regressor
+
+    prices = np.array([1000.0 + 10 * len(text) for text in texts])
+    embeddings = embedding.encode(tiny, texts)
+    made = regressor.fit(embeddings, prices, regressor.Settings(), n_trees=5, seed=0)
+    calibrated = interval.calibrate(
+        embeddings, prices, made.predict(embeddings), groups=np.arange(len(prices)), seed=0
+    )
+    folder = tmp_path_factory.mktemp("pair") / "p"
+    pricer.save(predictors.PAIR, predictors.Pair(tiny, made), calibrated, folder, seen=())
+    return folder
+
+
+def fitted(name, texts, prices, train, *, groups=None, base=None, seed=0):
+    """Fit a predictor by its name in the table; where trees are searched, a few by default."""
+    import numpy as np
+
+    from bat.models import predictors, regressor, ridge_column
+    from bat.tuning.objectives import supervised
+
+    prices = np.asarray(prices, np.float64)
+    groups = np.arange(len(texts)) if groups is None else groups
+
+    def trees(features, columns=None):
+        rows, settings = features[train], regressor.Settings()
+        if columns is not None:
+            rows = ridge_column.append(rows, columns(train, train[:0])[0])
+        return regressor.fit(
+            rows, prices[train], settings, n_trees=20, seed=seed, with_line=columns is None
+        )
+
+    def tune():
+        return supervised.fit(base, texts, prices, train, seed=seed)
+
+    return predictors.named(name).fit(
+        predictors.TrainingData(texts, prices, groups, train, base, seed, trees, tune)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -309,7 +354,7 @@ def command(sales, tiny_folder):
     import sys
 
     asked = {"data": sales, "base_model": tiny_folder, "sizes": "0,256,1.0", "trials": 2}
-    asked |= {"baselines": "median,ridge,lengths"}
+    asked |= {"baselines": "median,tfidf,lengths", "model_name": "bat-pricer", "stack": "none"}
     words = [f"--{name}={value}" for name, value in asked.items()]
     return [sys.executable, "-m", "entrypoints.scaling_study", *words]
 
@@ -326,3 +371,41 @@ def undisturbed(command, tmp_path_factory, migrated):
     began = time.monotonic()
     assert process.wait() == 0, place.said()
     return place.result(), time.monotonic() - began, place.used()
+
+
+def context_of(base, texts, sizes, recipe, held_out=(), *, name="", prepared=None, seed=0):
+    """What the tasks of a study share that tunes on some texts in the order they are given."""
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from bat.workflow import spec, tasks
+
+    if prepared is None:
+        corpus = SimpleNamespace(name=name, texts=list(texts))
+        prepared = SimpleNamespace(corpus=corpus, token_counts=np.ones(len(texts)))
+    wanted = spec.StudySpec(sizes, (seed,), 1, recipe)
+    made = tasks.Context(base, prepared, wanted, {seed: list(texts)})
+    vars(made)["held_out"] = list(held_out)
+    return made
+
+
+def masked_words(opened, texts, sizes, recipe, held_out=(), **options):
+    """Tune on masked words; each size, smallest first."""
+    from bat.tuning import loop
+    from bat.tuning.objective import Examples
+    from bat.tuning.objectives import mlm
+
+    examples = Examples(texts, sizes, held_out)
+    return loop.finetune(mlm.OBJECTIVE, opened, examples, recipe, **options)
+
+
+def tuned_by(context):
+    """Tune what a context is for; the encoders, smallest first."""
+    from bat.workflow import graph, local, stages
+
+    curve = graph.Curve("mlm", context.spec.seeds[0])
+    wanted = list(graph.encoders(context, curve).values())
+    for task, _ in local.execute(context, wanted):
+        if task in wanted:
+            yield stages.read_tuned(task.unit.folder)

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+import pytest
 
-from bat import outcome
+from bat.tuning import precision
+from bat.workflow import outcome
 
 ROOT = Path(__file__).parent.parent
 # Tests started in the background ignore Ctrl-C, and so would the commands that they start.
@@ -34,6 +36,10 @@ class Place:
         database.close()
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.client = mlflow.MlflowClient(self.uri)
+        with pytest.MonkeyPatch.context() as patch:  # what is compared is computed alike
+            patch.setenv("BAT_HOME", f"{folder}/home")
+            patch.setattr(precision, "stepper", lambda: lambda name: 1.0)
+            precision.of_machine()
 
     def start(self, command):
         """Start a command, and return when it has begun its work."""
@@ -82,11 +88,12 @@ class Place:
 
     def result(self):
         """What the newest study found, and the names of its runs."""
-        parents = [run for run in self.runs() if run.info.run_name == "scaling_study"]
+        parents = [run for run in self.runs() if run.data.tags.get("bat.command")]
         run_id = parents[0].info.run_id
         children = self.client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{run_id}'")
         table = pd.read_csv(self.client.download_artifacts(run_id, "results.csv"))
-        table = table.drop(columns=[name for name in table if name.endswith("_seconds")]).to_csv()
+        times = [n for n in table if n.endswith("_seconds") or n == outcome.MILLISECONDS]
+        table = table.drop(columns=times).to_csv()
         predictions = [
             Path(self.client.download_artifacts(each.info.run_id, outcome.PREDICTIONS_FILE))
             for each in children

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
         ("gpu", r"gpu: auctions:450, .* minutes$"),
         ("growth", r"time ~ documents\^-?\d+\.\d+$"),
         ("head", r"r2_log .*minus factory"),
+        ("honesty", r"honesty: \d+ claims in .* minutes: \d+ hold, .* aims not claimed$"),
         ("interval", ENDS),
         ("one_pass", ENDS),
         ("recipe", r"go on with \["),
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.slow
             ENDS,
             marks=pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed"),
         ),
+        ("stack", r"on \d of 2$"),
         ("study", ENDS),
     ],
 )

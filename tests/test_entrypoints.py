@@ -7,8 +7,8 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,26 +17,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bat import (
-    baselines,
-    champion,
-    corpus,
-    encoder,
-    metrics,
-    mlm,
+from bat.cli import InputError
+from bat.data import corpus
+from bat.models import (
+    embedding,
+    encoder_opening,
+    predictors,
     pricer,
     regressor,
-    scaling,
     search,
-    study,
-    tracking,
+    words,
 )
-from bat.cli import InputError
+from bat.registry import heartbeat, reading, tracking, versions
+from bat.stats import bootstrap, learning_curve, stopping
+from bat.tuning import loop
+from bat.workflow import graph, outcome, study
 from entrypoints import evaluate, finetune, promote, scaling_study, score
 from entrypoints import report as report_again
 
 ROOT = Path(__file__).parent.parent
-ALL = 322  # documents of the training part of auctions:500
+ALL = len(corpus.rows(corpus.load("auctions:500"), "train"))  # documents of its training part
 
 
 @pytest.fixture
@@ -49,7 +49,8 @@ def lines(monkeypatch):
 
 def toy_study(tiny_folder, data, **changes):
     settings = {"base_model": str(tiny_folder), "data": str(data), "sizes": "0,256,1.0"}
-    settings |= {"trials": 1, "baselines": "median"}
+    settings |= {"trials": 1, "baselines": "median", "stack": "none"}
+    settings |= {"model_name": "bat-pricer"}
     scaling_study.run(scaling_study.StudyConfig(**settings | changes))
 
 
@@ -69,14 +70,14 @@ def test_groups_reach_folds_baselines_and_intervals(
         return call
 
     for module, name in (
-        (search, "search"), (baselines, "tfidf_ridge"), (metrics, "bootstrap"), (metrics, "paired"),
-        (metrics, "share"), (scaling, "resample"),
+        (search, "search"), (words, "ridge"), (bootstrap, "bootstrap"),
+        (bootstrap, "paired"), (bootstrap, "share"), (learning_curve, "resample"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, noted(getattr(module, name)))
     toy_study(tiny_folder, path, sizes="0,256,264", baselines="ridge", group_column="seller")
     assert min(asked) > 0  # each has been told of rows that belong together
     (run,) = store.search_runs(["0"], "tags.baseline = 'ridge'")
-    table = store.download_artifacts(run.info.run_id, "test_predictions.csv", str(tmp_path))
+    table = store.download_artifacts(run.info.run_id, outcome.PREDICTIONS_FILE, str(tmp_path))
     groups = pd.read_csv(table)["group"]
     assert groups.nunique() < len(groups)
 
@@ -108,7 +109,8 @@ def test_a_pickle_is_found_wherever_it_hides(tmp_path):
 
 @pytest.fixture(params=["median,lengths,tfidf,ridge,static,supervised"])
 def studied(request, store, tiny_folder, lines):
-    toy_study(tiny_folder, "auctions:500", baselines=request.param)
+    stack = "auto" if "ridge" in request.param else "none"
+    toy_study(tiny_folder, "auctions:500", baselines=request.param, stack=stack)
     runs = store.search_runs(["0"])
     parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     children = {run.info.run_name: run for run in runs if run is not parent}
@@ -118,7 +120,9 @@ def studied(request, store, tiny_folder, lines):
 def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypatch):
     client, parent, children = studied.client, studied.parent, studied.children
     arms = [f"documents={n} seed=0" for n in (0, 256, ALL)]
-    assert set(children) == {*arms, *(f"baseline={name}" for name in baselines.LABELS)}
+    stacks = [f"stack documents={n} seed=0" for n in (0, ALL)]
+    extra = [f"baseline={name}" for name in predictors.baselines()]
+    assert set(children) == {*arms, *stacks, *extra}
     assert all(run.info.status == "FINISHED" for run in [parent, *children.values()])
 
     # the parent: the curve, the answer, the table
@@ -129,17 +133,23 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     assert 0.5 < parent.data.metrics["ceiling_r2"] < 1
     kinds = ("png", "svg")
     pictures = {f"curve_{name}.{kind}" for name in ("r2", "mae", "medae") for kind in kinds}
-    assert pictures | {"results.csv", "answer.md", "rejected.jsonl", "checks.csv"} <= files(
-        client, parent.info.run_id
-    )
+    assert pictures | {
+        "results.csv",
+        "answer.md",
+        "answer.json",
+        "rejected.jsonl",
+        "checks.csv",
+    } <= files(client, parent.info.run_id)
     page = Path(client.download_artifacts(parent.info.run_id, "report.html")).read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert f"Fine-tuning on {ALL} documents" in page
     assert "<td>TF-IDF + ridge</td>" in page
     assert not re.search(r"<script|<link|<img|src=", page)  # all that it needs is inside
     table = pd.read_csv(client.download_artifacts(parent.info.run_id, "results.csv"))
     assert table["arm"].tolist()[:3] == ["factory", "tuned on 256", f"tuned on {ALL}"]
-    assert parent.data.tags["mlflow.note.content"].startswith("## auctions:500")
+    note = parent.data.tags["mlflow.note.content"]
+    assert re.match(r"\*\*(Too early to tell|Not worth it|Worth it): tuning on ", note)
+    assert "Corpus auctions:500, encoder" in note
     assert parent.data.params["config.data"] == "auctions:500"
     assert parent.inputs.dataset_inputs[0].dataset.name == "auctions:500"
 
@@ -147,14 +157,16 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     child = children[f"documents={ALL} seed=0"]
     assert child.data.params["documents"] == str(ALL)
     assert child.data.metrics["documents"] == ALL
-    assert {"r2", "r2_low", "mae", "medae", "r2_log", "validation_mae"} <= set(child.data.metrics)
-    assert {"trials.csv", "test_predictions.csv"} <= files(client, child.info.run_id)
+    assert {"r2", "mae", "mae_low", "medae", "r2_log", "cv_mae"} <= set(child.data.metrics)
+    assert {"trials.csv", "held_out_predictions.csv"} <= files(client, child.info.run_id)
     models = mlflow.search_logged_models(["0"], output_format="list")
     names = sorted((m.name, m.source_run_id) for m in models if m.name != "pricer")
     encoders = [children[name].info.run_id for name in arms]
+    searched = [name for name in predictors.baselines() if predictors.named(name).searched]
     trees = [
         *encoders,
-        *(children[f"baseline={name}"].info.run_id for name in baselines.SEARCHED),
+        *(children[name].info.run_id for name in stacks),
+        *(children[f"baseline={name}"].info.run_id for name in searched),
     ]
     assert names == sorted(
         [("encoder", run) for run in encoders] + [("regressor", run) for run in trees]
@@ -169,57 +181,82 @@ def test_a_study_leaves_all_it_promises(studied, tmp_path, tiny_folder, monkeypa
     shutil.copy(folder / "extra_files" / regressor.VALUES_FILE, tmp_path)
     shutil.copy(folder / "model.ubj", tmp_path / regressor.TREES_FILE)
     (tuned,) = (m for m in models if (m.name, m.source_run_id) == ("encoder", child.info.run_id))
-    opened = encoder.open_encoder(tracking.resolve(tuned.model_uri))
+    opened = encoder_opening.open_encoder(reading.resolve(tuned.model_uri))
     loaded = corpus.load("auctions:500")
-    test = corpus.rows(loaded, "test")
-    np.testing.assert_allclose(
-        regressor.load(tmp_path).predict(encoder.encode(opened, [loaded.texts[i] for i in test])),
-        pd.read_csv(client.download_artifacts(child.info.run_id, "test_predictions.csv"))[
-            "predicted"
-        ],
-        rtol=1e-4,
-    )
+    held_out = corpus.rows(loaded, "held_out")
+    texts = [loaded.texts[row] for row in held_out]
+    judged = regressor.load(tmp_path)
+    logged = pd.read_csv(client.download_artifacts(child.info.run_id, outcome.PREDICTIONS_FILE))
+    predicted = judged.predict(embedding.encode(opened, texts))
+    np.testing.assert_allclose(predicted, logged["predicted"], rtol=1e-4)
 
-    # the registry: one version, the arm that validation prefers
-    version = client.get_model_version_by_alias("bat-pricer", "champion")
-    assert str(version.version) == "1"
-    validation = {name: children[name].data.metrics["validation_mae"] for name in arms}
-    assert version.tags["arm"] == min(validation, key=validation.get)
+    # the registry: the pair with the least held-out error, and what is served
+    champion = client.get_model_version_by_alias("bat-pricer", "champion")
+    told = answer(client, parent.info.run_id)["registered"]
+    assert str(champion.version) == told["version"] == parent.data.tags["registered"]
+    assert champion.tags["arm"] in children
+    version = client.get_model_version_by_alias("bat-pricer", "best_pair")
+    assert str(version.version) == told["best_pair"]["version"]
+    errors = {name: children[name].data.metrics["mae"] for name in arms}
+    assert version.tags["arm"] == min(errors, key=errors.get)
     assert version.tags["study"] == parent.info.run_id
     assert len(version.tags["corpus_digest"]) == 64
+    assert version.tags["parts_by"].endswith("protocol 2")
     assert version.tags["arm"] in version.description
 
-    # the pair: pyfunc, pricer and logged table agree, without pickle, from another folder
+    # the pair: pyfunc and pricer agree, without pickle, from another folder
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    served = mlflow.pyfunc.load_model("models:/bat-pricer@champion")
-    prepared = study.prepare(corpus.load("auctions:500"), encoder.open_encoder(str(tiny_folder)))
-    test = prepared.rows("test")
-    texts = [prepared.corpus.texts[row] for row in test]
-    prices = served.predict(pd.DataFrame({"text": texts}))["price"].to_numpy()
-    best = children[version.tags["arm"]].info.run_id
-    logged = pd.read_csv(client.download_artifacts(best, "test_predictions.csv"))
-    np.testing.assert_allclose(prices, logged["predicted"], rtol=1e-4)
-    top = mlflow.artifacts.download_artifacts("models:/bat-pricer@champion")
-    np.testing.assert_array_equal(
-        pricer.load(next(Path(top).rglob("pricer"))).predict(texts).price, prices
-    )
-    answered = served.predict(pd.DataFrame({"text": texts}))
-    truth = logged["price"].to_numpy()
-    inside = (answered["price_low"] <= truth) & (truth <= answered["price_high"])
-    assert version.tags["inside_interval"].startswith(f"{inside.mean():.6g} [")
-    assert (Path(tracking.resolve("models:/bat-pricer@champion")) / "modules.json").is_file()
+    for alias in ("champion", "best_pair"):
+        served = mlflow.pyfunc.load_model(f"models:/bat-pricer@{alias}")
+        answered = served.predict(pd.DataFrame({"text": texts}))
+        prices = answered["price"].to_numpy()
+        top = mlflow.artifacts.download_artifacts(f"models:/bat-pricer@{alias}")
+        folder = next(Path(top).rglob("pricer"))
+        np.testing.assert_array_equal(pricer.load(folder).predict(texts).price, prices)
+        assert (answered["price_low"] < prices).all()
+        assert (prices < answered["price_high"]).all()
+    assert (Path(reading.resolve("models:/bat-pricer@best_pair")) / "modules.json").is_file()
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and holds_pickle(path)]
 
+    # it has learnt from all rows, with the settings of its arm
+    best = children[version.tags["arm"]]
+    logged = pd.read_csv(client.download_artifacts(best.info.run_id, outcome.PREDICTIONS_FILE))
+    truth = logged["price"].to_numpy()
+    assert np.abs(prices - truth).mean() < np.abs(logged["predicted"] - truth).mean()
+    fitted = pricer.load(folder).predictor.regressor
+    assert str(fitted.n_trees) == best.data.params["regressor.n_trees"]
+    settings = {f"regressor.{name}": str(value) for name, value in asdict(fitted.settings).items()}
+    assert settings.items() <= best.data.params.items()
+
+    # and carries what arms had predicted that were chosen by other rows
+    carried = pricer.held_out(folder)
+    keys = map(pricer.row_key, corpus.row_digests(texts), loaded.prices[held_out])
+    of_arms = [
+        pd.read_csv(
+            client.download_artifacts(children[name].info.run_id, outcome.PREDICTIONS_FILE)
+        )["predicted"]
+        for name in arms
+    ]
+    apart = np.abs(np.array(of_arms) - [carried[key] for key in keys]).min(axis=0)
+    assert (apart < 1e-6 * truth).all()
+    inside = float(champion.tags["inside_interval"].split()[0])
+    assert 0.75 < inside <= 1
+    assert f"{100 * inside:.1f} %" in studied.lines[-1]
+
     # what the person at the terminal is told
-    assert "Plan for auctions:500" in studied.lines[0]
+    assert any("Plan for auctions:500" in line for line in studied.lines)
     assert f"Fine-tuning on {ALL} documents" in studied.lines[-1]
-    assert "bat-pricer version 1" in studied.lines[-1]
+    assert f"bat-pricer version {champion.version}, the champion" in studied.lines[-1]
 
 
-FEW = pytest.mark.parametrize("studied", ["median,ridge"], indirect=True)
+FEW = pytest.mark.parametrize("studied", ["median,lengths"], indirect=True)
+
+
+def answer(client, run_id):
+    return json.loads(Path(client.download_artifacts(run_id, "answer.json")).read_text())
 
 
 @FEW
@@ -228,13 +265,16 @@ def test_a_report_is_built_again_from_the_runs_alone(studied, monkeypatch, tmp_p
     monkeypatch.setenv("BAT_HOME", str(tmp_path / "empty"))
     report_again.run(report_again.ReportConfig(studies=parent))
     run = client.search_runs(["0"])[0]
-    assert run.data.tags["mlflow.runName"] == "report"
-    for name in ("results.csv", "answer.md", "report.html"):
+    assert run.data.tags["mlflow.runName"] == f"report {parent[:8]}"
+    for name in ("results.csv", "answer.md", "answer.json", "report.html"):
         ours, theirs = (
             Path(client.download_artifacts(each, name)).read_text()
             for each in (run.info.run_id, parent)
         )
         assert ours == theirs, name
+    registered = answer(client, parent)["registered"]
+    assert (registered["name"], registered["version"]) == ("bat-pricer", "1")
+    assert registered["aliases"] == ["candidate", "champion", "best_pair"]
     first, again = studied.lines[-2:]
     assert first.startswith(again)  # and then names what was registered
 
@@ -243,15 +283,16 @@ def test_a_report_is_built_again_from_the_runs_alone(studied, monkeypatch, tmp_p
     report_again.run(report_again.ReportConfig(studies=parent))
     assert "Fine-tuning on 256 documents" in studied.lines[-1]
     assert f"Unfinished: documents={ALL} seed=0 are not there." in studied.lines[-1]
-    assert "So far validation prefers" in studied.lines[-1]
+    assert "So far" in studied.lines[-1]
     assert "registered" not in studied.lines[-1]
+    assert answer(client, client.search_runs(["0"])[0].info.run_id)["registered"] is None
 
 
 @FEW
 def test_two_studies_are_compared(studied, tiny_folder):
     client, first = studied.client, studied.parent.info.run_id
     toy_study(tiny_folder, "auctions:500", trials=2, baselines="none")
-    second = client.search_runs(["0"], "run_name = 'scaling_study'")[0].info.run_id
+    second = client.search_runs(["0"], "tags.`bat.command` = 'scaling_study'")[0].info.run_id
     report_again.run(report_again.ReportConfig(studies=f"{first},{second}"))
     run = client.search_runs(["0"])[0].info.run_id
     pictures = {
@@ -259,7 +300,7 @@ def test_two_studies_are_compared(studied, tiny_folder):
     }
     assert pictures | {"results.csv", "report.html"} <= files(client, run)
     said = studied.lines[-1]
-    assert "baselines=none, trials=2 (tuned on 322) minus baselines=median" in said
+    assert f"baselines=none, trials=2 (tuned on {ALL}) minus baselines=median,lengths" in said
     page = Path(client.download_artifacts(run, "report.html")).read_text()
     assert page.count("<svg") == 3
     assert "studies compared" in page
@@ -278,8 +319,9 @@ def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkey
     def never(*args, **kwargs):
         raise AssertionError("work was done again")
 
-    monkeypatch.setattr(mlm, "_start", never)
+    monkeypatch.setattr(loop, "start", never)
     monkeypatch.setattr(search, "search", never)
+    monkeypatch.setattr(regressor, "fit", never)
     toy_study(tiny_folder, sales)
     runs = store.search_runs(["0"], "run_name LIKE 'documents=256%'")
     assert len(runs) == 2
@@ -294,13 +336,13 @@ def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkey
         "version 2, the candidate, which is not served: its MAE minus the champion's is +0 ["
         in (lines[-1])
     )
-    shutil.rmtree(Path(tracking.resolve("models:/bat-pricer@champion")).parent)
+    shutil.rmtree(Path(reading.resolve("models:/bat-pricer@champion")).parent)
     toy_study(tiny_folder, sales)
     assert "version 3, the candidate, which is not served: version 1 does not open" in lines[-1]
     toy_study(tiny_folder, sales, promote="always")
     assert "version 4, the champion: promote=always; version 1 was" in lines[-1]
     tags = store.get_registered_model("bat-pricer").tags
-    assert [n for name, n in tags.items() if name.startswith("compared.")] == ["1"]
+    assert [name[-4:] for name in tags if name.startswith("compared.")] == [".2-1"]
     with pytest.raises(AssertionError, match="work was done again"):
         toy_study(tiny_folder, sales, resume=False)
 
@@ -308,14 +350,14 @@ def test_a_second_study_repeats_no_work(store, tiny_folder, sales, lines, monkey
 @pytest.mark.parametrize("dead", [True, False])
 def test_what_a_dead_study_has_left_is_taken_over(store, tiny_folder, sales, lines, dead):
     toy_study(tiny_folder, sales, sizes="0")
-    first = store.search_runs(["0"], "run_name = 'scaling_study'")[0].info.run_id
+    first = store.search_runs(["0"], "tags.`bat.command` = 'scaling_study'")[0].info.run_id
     store.update_run(first, status="RUNNING")
-    here = tracking._process(os.getpid())
+    here = heartbeat.identity(os.getpid())
     host, number, _ = here.split()
-    store.set_tag(first, tracking.PROCESS, f"{host} {number} 1" if dead else here)
+    store.set_tag(first, heartbeat.PROCESS, f"{host} {number} 1" if dead else here)
     started = store.create_run("0", tags={tracking.PARENT: first}).info.run_id
     toy_study(tiny_folder, sales, sizes="0")
-    second = store.search_runs(["0"], "run_name = 'scaling_study'")[0].info.run_id
+    second = store.search_runs(["0"], "tags.`bat.command` = 'scaling_study'")[0].info.run_id
     assert second != first
     children = store.search_runs(["0"], "tags.arm != ''")
     parents = [run.data.tags[tracking.PARENT] for run in children]
@@ -333,77 +375,95 @@ def test_what_a_dead_study_has_left_is_taken_over(store, tiny_folder, sales, lin
         assert len(versions) == 2
 
 
-def test_a_run_elsewhere_is_dead_when_it_has_been_silent_for_long():
-    now = time.time()
-    tags = {tracking.PROCESS: "elsewhere 5 77"}
-    assert not tracking._is_dead(tags | {tracking.BEAT: str(now - 300)})
-    assert tracking._is_dead(tags | {tracking.BEAT: str(now - 700)})
-    assert tracking._is_dead(tags)
-
-
-def test_a_better_pair_is_promoted_on_rows_new_to_both(
-    store, tiny_folder, sales, lines, tmp_path, monkeypatch
+def test_a_better_pair_is_promoted_by_rows_that_both_held_out(
+    store, tiny_folder, sales, lines, tmp_path
 ):
-    monkeypatch.setattr(champion, "MIN_ROWS", 50)
     rows = [json.loads(line) for line in sales.read_text().splitlines()]
-    prices = [row["price"] for row in rows]
-    mixed = tmp_path / "mixed.jsonl"  # prices that belong to other texts: nothing to learn
-    mixed.write_text(
-        "\n".join(
-            json.dumps(row | {"price": price})
-            for row, price in zip(rows, [*prices[7:], *prices[:7]], strict=True)
-        )
-    )
-    toy_study(tiny_folder, mixed, sizes="0", baselines="none")
+    loaded = corpus.load(str(sales))
+    train = loaded.lines[corpus.rows(loaded, "train")] - 1
+    held_out = corpus.rows(loaded, "held_out")
+    prices = [rows[row]["price"] for row in train]
+    mixed = [dict(row) for row in rows]  # prices of other training texts: nothing to learn
+    for row, price in zip(train, [*prices[7:], *prices[:7]], strict=True):
+        mixed[row]["price"] = price
+    path = tmp_path / "mixed.jsonl"
+    path.write_text("\n".join(map(json.dumps, mixed)))
+    toy_study(tiny_folder, path, sizes="0", baselines="none")
     toy_study(tiny_folder, sales, sizes="0", baselines="none")
     assert "version 2, the champion: its MAE minus the champion's is -" in lines[-1]
+    assert f"on {len(held_out)} held-out rows that neither has learnt from" in lines[-1]
+    assert "in comparison 1 of this model" in lines[-1]
     former = store.get_model_version_by_alias("bat-pricer", "previous")
     assert str(former.version) == "1"
 
-    # a pair that has seen the test rows is no champion by comparison
-    seen = Path(tracking.resolve("models:/bat-pricer@champion")).parent / pricer.SEEN_FILE
-    texts = [row["text"] for row in rows]
-    seen.write_text(json.dumps(corpus.row_digests(texts)))
+    # of a champion that has learnt from the held-out rows too, nobody knows whether it is worse
+    seen = Path(reading.resolve("models:/bat-pricer@champion")).parent / pricer.SEEN_FILE
+    seen.write_text(json.dumps(corpus.row_digests(row["text"] for row in rows)))
     toy_study(tiny_folder, sales, sizes="0", baselines="none", trials=2)
-    assert "version 3, the candidate, which is not served: only 0 test rows are new" in lines[-1]
+    assert (
+        "version 3, the candidate, which is not served: only 0 held-out rows are new" in lines[-1]
+    )
+
+
+def test_a_champion_of_the_protocol_before_is_replaced_by_word_alone(
+    store, tiny_folder, sales, lines
+):
+    settings = {"sizes": "0", "baselines": "none"}
+    toy_study(tiny_folder, sales, **settings)
+    store.set_model_version_tag("bat-pricer", "1", "parts_by", "text")  # as 0.1 wrote it
+    (Path(versions.pricer_folder("models:/bat-pricer@champion")) / pricer.HELD_OUT_FILE).unlink()
+    toy_study(tiny_folder, sales, trials=2, **settings)
+    assert (
+        "version 2, the candidate, which is not served: version 1 had its parts by text, this one "
+        "by text, protocol 2: no fair comparison; promote=always would replace it"
+    ) in lines[-1]
+    toy_study(tiny_folder, sales, trials=2, promote="always", **settings)
+    assert "version 3, the champion: promote=always; version 1 was" in lines[-1]
 
 
 def test_a_champion_is_rolled_back_and_the_move_is_on_record(store, tiny_folder, sales, lines):
-    with pytest.raises(InputError, match="version 'previous' of bat-pricer, which the tracking"):
+    with pytest.raises(InputError, match="model_name='auto', under which no study has registered"):
         promote.run(promote.PromoteConfig())
     for when in ("if_better", "always", "never"):
         toy_study(tiny_folder, sales, sizes="0", baselines="none", promote=when)
     promote.run(promote.PromoteConfig())
-    assert lines[-1].startswith("Champion is version 1 (version 2 was).")
-    run = store.search_runs(["0"], "run_name = 'promote'")[0]
+    assert lines[-1].startswith("Champion of bat-pricer is version 1 (version 2 was).")
+    run = store.search_runs(["0"], "tags.`bat.command` = 'promote'")[0]
     assert (run.data.tags["champion_before"], run.data.tags["champion"]) == ("2", "1")
     table = Path(store.download_artifacts(run.info.run_id, "registry.csv")).read_text()
     assert [line.split(",")[0] for line in table.splitlines()[1:]] == ["3", "2", "1"]
     promote.run(promote.PromoteConfig(version="candidate"))
-    assert lines[-1].startswith("Champion is version 3 (version 1 was).")
+    assert lines[-1].startswith("Champion of bat-pricer is version 3 (version 1 was).")
     with pytest.raises(InputError, match="version '9' of bat-pricer"):
         promote.run(promote.PromoteConfig(version="9"))
 
 
 def test_a_file_is_priced_by_the_champion(store, tiny_folder, sales, lines, tmp_path):
     output = tmp_path / "prices.csv"
-    with pytest.raises(InputError, match="which the tracking store does not have"):
+    with pytest.raises(InputError, match="model_name='auto', under which no study has registered"):
         score.run(score.ScoreConfig(data=str(sales), output=str(output)))
     with pytest.raises(InputError, match="which holds no encoder and regressor"):
         score.run(score.ScoreConfig(model=str(tmp_path), data=str(sales), output=str(output)))
     toy_study(tiny_folder, sales, sizes="0", baselines="none")
     score.run(score.ScoreConfig(data=str(sales), output=str(output)))
-    assert lines[-1].startswith(f"500 rows in {output}, 0 of them without a price")
+    priced, errors, where = lines[-3:]
+    assert priced.startswith(f"500 rows in {output}, 0 of them without a price")
+    assert errors.startswith("On 500 rows with a true price: MAE ")
+    assert where == f"These numbers are in {output}.metrics.json."
     found = pd.read_csv(output)
     served = mlflow.pyfunc.load_model("models:/bat-pricer@champion").predict(found[["text"]])
     np.testing.assert_allclose(found["predicted_high"], served["price_high"], rtol=1e-4)
-    run = store.search_runs(["0"], "run_name = 'score'")[0]
-    assert run.data.metrics == {"rows": 500.0, "rows_without_price": 0.0}
+    run = store.search_runs(["0"], "tags.`bat.command` = 'score'")[0]
+    counts = {"rows": 500.0, "rows_without_price": 0.0, "rows_with_price": 500.0}
+    assert counts.items() <= run.data.metrics.items()
+    assert (
+        json.loads(Path(f"{output}.metrics.json").read_text()).items() <= run.data.metrics.items()
+    )
 
 
 def test_plan_only_leaves_nothing(store, tiny_folder, sales, lines):
     toy_study(tiny_folder, sales, plan_only=True)
-    assert "in all" in lines[0]
+    assert any("in all" in line for line in lines)
     assert store.search_runs(["0"]) == []
 
 
@@ -419,14 +479,14 @@ def cached_encoders(tmp_path):
 
 
 def encoders_kept(client):
-    (parent,) = client.search_runs(["0"], "run_name = 'scaling_study'")
+    (parent,) = client.search_runs(["0"], "tags.`bat.command` = 'scaling_study'")
     return parent.data.tags["encoders_kept"]
 
 
 def test_encoders_of_the_first_seed_are_kept_as_far_as_they_fit(
     store, tiny_folder, sales, lines, tmp_path, monkeypatch
 ):
-    one = study.weight_bytes(encoder.open_encoder(str(tiny_folder)))
+    one = graph.weight_bytes(encoder_opening.open_encoder(str(tiny_folder)))
     monkeypatch.setattr(study, "KEPT_BYTES", 2.5 * one)
     toy_study(tiny_folder, sales, seeds="0,1", baselines="none")
     full = max(int(run.data.params.get("documents", 0)) for run in store.search_runs(["0"]))
@@ -445,7 +505,9 @@ def test_encoders_that_are_not_wanted_go(store, tiny_folder, sales, lines, tmp_p
     sizes = {"sizes": "0,256", "baselines": "none"}
     toy_study(tiny_folder, sales, keep=keep, promote="always", **sizes)
     version = store.get_model_version_by_alias("bat-pricer", "champion")
-    assert logged_encoders() == (["scaling_study"] if keep == "best" else [])
+    assert logged_encoders() == (
+        [f"scaling_study sales.jsonl {tiny_folder.name} halfway"] if keep == "best" else []
+    )
     told = {"best": version.tags["arm"], "none": "in the registered pair alone"}
     assert encoders_kept(store) == told[keep]
     assert cached_encoders(tmp_path) == 0
@@ -458,32 +520,32 @@ def test_encoders_that_are_not_wanted_go(store, tiny_folder, sales, lines, tmp_p
 def test_several_seeds_and_independent_tunings(store, tiny_folder, sales, lines):
     sizes = {"sizes": "0,256", "baselines": "none"}
     toy_study(tiny_folder, sales, seeds="0,1", recipe="schedule=independent", **sizes)
-    names = {run.info.run_name for run in store.search_runs(["0"])} - {"scaling_study"}
+    names = {run.info.run_name for run in store.search_runs(["0"], "tags.arm != ''")}
     assert names == {f"documents={n} seed={s}" for n in (0, 256) for s in (0, 1)}
-    assert "2 seeds: the intervals hold" in lines[-1]
+    assert "2 seeds: what another seed of tuning, search and fit would change" in lines[-1]
 
 
-def test_a_tuned_encoder_is_read_beside_the_factory_one(
-    store, tiny_folder, sales, lines, monkeypatch
-):
+def test_a_tuned_encoder_is_read_beside_the_factory_one(store, tiny_folder, sales, lines):
     toy_study(tiny_folder, sales, sizes="256", baselines="none", recipe="features=factory+tuned")
     assert "two encoders run for a price" in lines[-1]
-    folder = tracking.pricer_folder("models:/bat-pricer@champion")
-    pair, base = pricer.load(folder), encoder.open_encoder(str(tiny_folder))
-    assert pair.beside.digest == base.digest != pair.encoder.digest
+    folder = versions.pricer_folder("models:/bat-pricer@champion")
+    served, base = pricer.load(folder), encoder_opening.open_encoder(str(tiny_folder))
+    pair = served.predictor
+    assert pair.factory.digest == base.digest != pair.encoder.digest
     assert pair.regressor.dim == base.dimension + pair.encoder.dimension
 
-    # what is served are the study's own predictions, of both embeddings in the same order
+    # what is served reads both embeddings in the order in which it has learnt from them
+    loaded = corpus.load(str(sales))
+    texts = [loaded.texts[row] for row in corpus.rows(loaded, "held_out")]
+    rows = np.hstack([embedding.encode(base, texts), embedding.encode(pair.encoder, texts)])
+    found = served.predict(texts).price
+    np.testing.assert_allclose(found, pair.regressor.predict(rows), rtol=1e-4)
     (run,) = (run for run in store.search_runs(["0"]) if "seed" in run.data.params)
-    logged = pd.read_csv(store.download_artifacts(run.info.run_id, "test_predictions.csv"))
-    prepared = study.prepare(corpus.load(str(sales)), base)
-    texts = [prepared.corpus.texts[row] for row in prepared.rows("test")]
-    np.testing.assert_allclose(pair.predict(texts).price, logged["predicted"], rtol=1e-4)
-    rows = np.hstack([encoder.encode(base, texts), encoder.encode(pair.encoder, texts)])
-    np.testing.assert_allclose(pair.regressor.predict(rows), logged["predicted"], rtol=1e-4)
+    logged = pd.read_csv(store.download_artifacts(run.info.run_id, outcome.PREDICTIONS_FILE))
+    truth = logged["price"].to_numpy()
+    assert np.abs(found - truth).mean() < np.abs(logged["predicted"] - truth).mean()
 
     # the next pair is compared with it
-    monkeypatch.setattr(champion, "MIN_ROWS", 10)
     toy_study(tiny_folder, sales, sizes="0", baselines="none")
     assert "the champion's is" in lines[-1]
     version = store.get_model_version("bat-pricer", "1")
@@ -498,21 +560,39 @@ def test_a_study_stops_when_larger_sizes_cannot_matter(
     def enough(documents, errors, factory, *, full, margin, groups):
         asked.append((list(documents), np.shape(errors), np.shape(factory), full, margin))
         assert np.shape(groups) == np.shape(factory)
-        return scaling.Stop(len(documents) == 2, 1.0, 2.0, "nothing more to gain")
+        return stopping.Stop(len(documents) == 2, 1.0, 2.0, "nothing more to gain")
 
-    monkeypatch.setattr(scaling, "can_stop", enough)
+    monkeypatch.setattr(stopping, "can_stop", enough)
     sizes = {"sizes": "0,256,264,272,280", "baselines": "none", "margin": 0.2}
     toy_study(tiny_folder, sales, stop_when_enough=True, **sizes)
-    names = {run.info.run_name for run in store.search_runs(["0"])} - {"scaling_study"}
+    names = {run.info.run_name for run in store.search_runs(["0"], "tags.arm != ''")}
     assert names == {f"documents={n} seed=0" for n in (0, 256, 264)}
     rows = asked[0][2][0]
     assert asked == [
         ([256], (1, rows), (rows,), 280, 0.2),
         ([256, 264], (2, rows), (rows,), 280, 0.2),
     ]
-    assert "Stopped before 272, 280 documents: by validation nothing more to gain." in lines[-1]
+    assert rows == len(corpus.rows(corpus.load(str(sales)), "train"))  # held-out rows have no say
+    assert "Stopped before 272, 280 documents: by out-of-fold errors nothing more to" in lines[-1]
     with pytest.raises(InputError, match="add 0 to sizes"):
         toy_study(tiny_folder, sales, stop_when_enough=True, sizes="256,280")
+
+
+def test_finetune_goes_with_the_parameters_that_mlflow_run_has_logged(
+    store, tiny_folder, sales, monkeypatch
+):
+    run_id = store.create_run("0").info.run_id
+    flags = {"data": str(sales), "base_model": str(tiny_folder), "documents": "all"}
+    for name, value in flags.items():
+        store.log_param(run_id, name, value)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    finetune.run(finetune.FinetuneConfig(**flags))
+    run = store.get_run(run_id)
+    assert run.data.params["documents"] == "all"
+    assert int(run.data.params["tuning.documents"]) == run.data.metrics["documents"] > 256
+    assert run.data.tags["precision"] == run.data.params["tuning.precision"] == "fp32"
+    card = Path(reading.resolve(f"runs:/{run_id}/encoder")) / "README.md"
+    assert "| corpus | sales" in card.read_text()
 
 
 def test_finetune_then_evaluate(store, tiny_folder, sales, lines):
@@ -520,7 +600,7 @@ def test_finetune_then_evaluate(store, tiny_folder, sales, lines):
         finetune.FinetuneConfig(data=str(sales), base_model=str(tiny_folder), documents="260")
     )
     run = store.search_runs(["0"])[0]
-    assert run.data.params["documents"] == "260"
+    assert run.data.params["tuning.documents"] == "260"
     assert run.data.metrics["reload_difference"] < 1e-5
     losses = [m.value for m in store.get_metric_history(run.info.run_id, "mlm_loss_held_out")]
     assert losses[-1] < losses[0]
@@ -569,7 +649,7 @@ def test_two_launched_processes_log_one_run(store, tiny_folder, sales, lines, tm
         for run in (alone, together)
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-2)  # bfloat16, where the CPU has it
-    assert Path(tracking.resolve(f"runs:/{together.info.run_id}/encoder"), "modules.json").is_file()
+    assert Path(reading.resolve(f"runs:/{together.info.run_id}/encoder"), "modules.json").is_file()
 
 
 @pytest.mark.slow
@@ -588,7 +668,7 @@ def test_a_study_takes_any_encoder_with_a_masked_language_model(
     assert store.get_model_version_by_alias("bat-pricer", "champion")
 
 
-def test_an_encoder_that_saw_test_texts_is_labelled(store, tiny_folder, sales, lines):
+def test_an_encoder_that_saw_held_out_texts_is_labelled(store, tiny_folder, sales, lines):
     finetune.run(
         finetune.FinetuneConfig(data=str(sales), base_model=str(tiny_folder), finetune_on="all")
     )
@@ -602,9 +682,9 @@ def test_an_encoder_that_saw_test_texts_is_labelled(store, tiny_folder, sales, l
 
 def test_an_unknown_address_is_a_message(store):
     with pytest.raises(InputError, match="which the tracking store does not have"):
-        tracking.resolve("runs:/0123456789abcdef0123456789abcdef/encoder")
+        reading.resolve("runs:/0123456789abcdef0123456789abcdef/encoder")
     with pytest.raises(InputError, match="which the tracking store does not have"):
-        tracking.resolve("models:/none@champion")
+        reading.resolve("models:/none@champion")
 
 
 def test_bad_rows_are_listed_with_their_lines(store, tiny_folder, sales, tmp_path, lines):

@@ -1,14 +1,22 @@
 """Slow: the commands as a user types them, with the real MiniLM, and a served pair over HTTP."""
 
 import base64
+import contextlib
+import http.server
 import json
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -22,7 +30,7 @@ def project(tmp_path_factory):
     copy = tmp_path_factory.mktemp("clone")
     for part in ("bat", "entrypoints"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for part in ("MLproject", "conda.yaml", "requirements.txt"):
+    for part in ("MLproject", "conda.yaml", "requirements.txt", "constraints.txt"):
         shutil.copy(ROOT / part, copy)
     home = tmp_path_factory.mktemp("home")
     paths = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -92,6 +100,9 @@ def test_the_forms_of_a_request_get_one_price(server):
     row = answers[0][1]["predictions"][0]
     assert 0 < row["price_low"] < row["price"] < row["price_high"]
     assert all(answer == answers[0] for answer in answers)
+    csv = f'text\n"{TEXT}"\n'.encode()
+    status, said = send(server, csv, **{"Content-Type": "text/csv"})
+    assert (status, json.loads(said)) == answers[0]
 
 
 def test_a_request_chooses_the_coverage_of_the_interval(server):
@@ -107,6 +118,23 @@ def test_a_request_chooses_the_coverage_of_the_interval(server):
     assert "got coverage 0.9999; expected a share above 0" in refused["message"]
 
 
+def test_a_request_may_ask_what_moves_each_price(server):
+    rows = [{"text": TEXT}, {"text": f"{TEXT} It has a salvage title. The engine was rebuilt."}]
+    plain, found = (
+        post(server, {"dataframe_records": rows} | asked)[1]["predictions"]
+        for asked in ({}, {"params": {"explain": True}})
+    )
+    whys = [row.pop("why") for row in found]
+    assert found == plain
+    for row, why in zip(rows, whys, strict=True):
+        assert why
+        assert all(set(each) == {"part", "kind", "effect"} for each in why)
+        assert all(each["part"] in row["text"] and each["kind"] == "clause" for each in why)
+    status, refused = post(server, {"dataframe_records": rows * 6, "params": {"explain": True}})
+    assert status == 400
+    assert "got 12 rows to explain; expected at most 10" in refused["message"]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [("", "text is empty"), (None, "text is null"), (5, "text is int"), ([TEXT], "text is list")],
@@ -119,28 +147,68 @@ def test_a_bad_text_gets_its_row_and_no_stack_trace(server, text, reason):
     assert "stack_trace" not in body
 
 
-@pytest.fixture(scope="module")
-def proxied(tmp_path_factory, served):
-    """Run the proxy of docs/nginx.conf before a server; yields its address."""
-    if not shutil.which("nginx"):
-        pytest.skip("nginx is not installed")
-    folder = tmp_path_factory.mktemp("proxy")
-    (folder / "users").write_text("ann:{PLAIN}secret\n")
+def proxy_commands():
+    """The lines of docs/serving.md that set the proxy up and start it, as they stand."""
+    page = (ROOT / "docs" / "serving.md").read_text()
+    (block,) = re.findall(r"```\n(mkdir [^`]*nginx[^`]*)```", page)
+    return block.partition("\ncurl ")[0]
 
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory):
+    """Run these commands before a server, in a copy of the project; yields the address."""
+    if not (shutil.which("nginx") and shutil.which("openssl")):
+        pytest.skip("nginx or openssl is not installed")
+
+    @contextlib.contextmanager
     def before(server):
+        folder = tmp_path_factory.mktemp("project")
         text = (ROOT / "docs" / "nginx.conf").read_text()
-        text = text.replace("http://127.0.0.1:5001", server)
-        assert text.count(server) == 2
-        (folder / "template").write_text(text)
-        # Started by root its workers would be nobody, who cannot read the folder of a test.
-        who = "-g 'user root;'" if os.getuid() == 0 else ""
-        start = f'sed "s/:8080/:$1/" template > conf && exec nginx -p . -c conf {who}'
-        return served(["sh", "-c", start, "start"], "/ping", cwd=folder)
+        assert text.count("http://127.0.0.1:5001") == 2
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        text = text.replace("http://127.0.0.1:5001", server).replace("127.0.0.1:8080", address)
+        (folder / "docs").mkdir()
+        (folder / "docs" / "nginx.conf").write_text(text)
+        with (folder / "said").open("w") as said:
+            process = subprocess.Popen(
+                ["bash", "-c", proxy_commands()],
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=said,
+                text=True,
+                start_new_session=True,  # without a terminal openssl reads the password from here
+            )
+        process.stdin.write("secret\nsecret\n")
+        process.stdin.close()
+        try:
+            deadline = time.monotonic() + 30
+            while not reached(f"http://{address}/ping"):
+                assert process.poll() is None, (folder / "said").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            yield f"http://{address}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
 
     return before
 
 
+def reached(address):
+    try:
+        urllib.request.urlopen(address).close()
+    except urllib.error.HTTPError as refused:
+        refused.close()
+    except OSError:
+        return False
+    return True
+
+
 ANN = {"Authorization": "Basic " + base64.b64encode(b"ann:secret").decode()}
+PEN = {"Authorization": "Basic " + base64.b64encode(b"ann:guessed").decode()}
 
 
 def test_behind_the_proxy_a_known_name_gets_a_price_and_an_error_says_little(server, proxied):
@@ -157,3 +225,72 @@ def test_behind_the_proxy_a_known_name_gets_a_price_and_an_error_says_little(ser
         assert status in (400, 500)
         assert b"Traceback" not in said
         assert post(address, rows, **ANN)[0] == 200
+
+
+class Upstream(http.server.BaseHTTPRequestHandler):
+    """A server that answers with the status its request names, and notes the headers."""
+
+    seen: ClassVar[list] = []
+
+    def do_GET(self):
+        self.answer(200)
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.seen.append(self.headers)
+        self.answer(body["status"])
+
+    def answer(self, status):
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(b"Traceback: inside")
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def upstream():
+    """The address of a server that misbehaves as it is told."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_proxy_gives_a_sentence_for_each_failure_and_keeps_the_password(upstream, proxied):
+    with proxied(upstream) as address:
+        for status in (422, 429, 500, 501, 502, 503, 504, 505, 507):
+            got, said = post(address, {"status": status}, **ANN)
+            assert got == status
+            assert re.fullmatch("[a-z].{15,90}", said["message"])
+            assert said["message"] != "the request failed"
+            assert "inside" not in said["message"]
+        assert post(address, {"status": 200}, **PEN)[0] == 401
+        for asked, status in (
+            (b"GET /ping HTTP/3.0\r\n\r\n", 505),
+            (b"GET /ping HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: odd\r\n\r\n", 501),
+        ):
+            found = ask_raw(address, asked)
+            assert f" {status} ".encode() in found.partition(b"\r\n")[0]
+            assert b'{"message": "the request ' in found
+            assert b"<html>" not in found
+    assert len(Upstream.seen) == 9
+    assert not any("Authorization" in headers for headers in Upstream.seen)
+
+
+def ask_raw(address, request):
+    """What a server says to bytes that no client of ours would send."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as end:
+        end.sendall(request)
+        return b"".join(iter(lambda: end.recv(65536), b""))
+
+
+def test_the_proxy_slows_one_address_down(upstream, proxied):
+    with proxied(upstream) as address:
+        answers = [post(address, {"status": 204}, **PEN) for _ in range(60)]
+        refused = [said for status, said in answers if status == 429]
+        assert 20 <= len(answers) - len(refused) < 60
+        assert "send this one again a little later" in refused[0]["message"]

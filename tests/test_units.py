@@ -1,19 +1,26 @@
 """Units of work: made once, whole or not at all."""
 
+import os
+import shutil
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from bat import cli, units
+from bat import cache, drafts, home, locks, units
+from bat.cli import InputError
+
+KIND = units.Kind("kind", 1, (), (), ())
+UNIT = units.Unit(KIND, "unit")
 
 
 def test_home_is_where_the_environment_says(monkeypatch, tmp_path):
-    assert units.home() == tmp_path / "home"
+    assert home.folder() == tmp_path / "home"
     monkeypatch.delenv("BAT_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert units.home() == tmp_path / "cache" / "bat"
+    assert home.folder() == tmp_path / "cache" / "bat"
 
 
 def test_a_key_is_the_same_on_every_machine_and_for_every_order_of_its_inputs():
@@ -30,10 +37,10 @@ def test_a_digest_of_texts_knows_their_borders_and_order():
 
 def test_a_file_is_written_whole_or_not_at_all(monkeypatch, tmp_path):
     path = tmp_path / "deep" / "note"
-    units.write(path, b"old")
+    drafts.write(path, b"old")
     monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        units.write(path, b"new")
+        drafts.write(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]  # no draft stays behind
 
@@ -45,8 +52,8 @@ def test_a_unit_is_filled_once():
         calls.append(folder)
         (folder / "number").write_text(str(len(calls)))
 
-    first, again = units.build("kind", "unit", fill), units.build("kind", "unit", fill)
-    assert first == again == units.folder("kind", "unit")
+    first, again = units.build(UNIT, fill), units.build(UNIT, fill)
+    assert first == again == UNIT.folder == units.find(UNIT)
     assert (first / "number").read_text() == "1"
     assert len(calls) == 1
 
@@ -54,14 +61,14 @@ def test_a_unit_is_filled_once():
 def test_a_unit_that_fails_leaves_nothing_and_can_be_tried_again():
     def fail(folder):
         (folder / "half").write_text("half")
-        assert not units.folder("kind", "unit").exists()  # nobody sees it under its name yet
+        assert units.find(UNIT) is None  # nobody sees it under its name yet
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        units.build("kind", "unit", fail)
-    assert list((units.home() / "kind").iterdir()) == []
-    done = units.build("kind", "unit", lambda folder: (folder / "whole").touch())
-    assert [path.name for path in done.iterdir()] == ["whole"]
+        units.build(UNIT, fail)
+    assert list((home.folder() / "kind").iterdir()) == []
+    done = units.build(UNIT, lambda folder: (folder / "whole").touch())
+    assert sorted(path.name for path in done.iterdir()) == sorted(["whole", units.SEAL])
 
 
 SLOW = """
@@ -77,25 +84,25 @@ def fill(folder):
     (folder / "whole").touch()
 
 Path(sys.argv[1], sys.argv[2]).touch()
-units.build("kind", "unit", fill)
+units.build(units.Unit(units.Kind("kind", 1, (), (), ()), "unit"), fill)
 """
 
 
-def test_work_done_afresh_finds_nothing_and_leaves_nothing():
+def test_work_begun_anew_finds_nothing_and_leaves_nothing():
     def fill(folder):
         (folder / "number").write_text("1")
 
-    kept = units.build("kind", units.key(a=1), fill)
-    with units.afresh():
-        mine = units.build("kind", units.key(a=1), fill)
-        units.write(units.home() / "parts" / f"{units.key(b=1)}.npy", b"rows")
+    kept = units.build(units.unit(KIND, a=1), fill)
+    with units.begun_anew():
+        mine = units.build(units.unit(KIND, a=1), fill)
+        units.build(units.part(units.unit(KIND, b=1), "first"), fill)
         assert mine != kept
-        assert units.key(a=1) == units.key(a=1)
-        with units.afresh():
-            assert units.folder("kind", units.key(a=1)) not in (mine, kept)
-    left = [path.name for path in units.home().glob("*/*")]
+        assert units.unit(KIND, a=1) == units.unit(KIND, a=1)
+        with units.begun_anew():
+            assert units.unit(KIND, a=1).folder not in (mine, kept)
+    left = [path.name for path in home.folder().glob("*/*") if "alive" not in path.name]
     assert sorted(left) == sorted([kept.name, f"kind-{kept.name}"])  # with its lock
-    assert units.folder("kind", units.key(a=1)) == kept
+    assert units.unit(KIND, a=1).folder == kept
 
 
 def test_processes_that_want_one_unit_at_once_fill_it_once(tmp_path):
@@ -111,28 +118,147 @@ def test_processes_that_want_one_unit_at_once_fill_it_once(tmp_path):
 
 
 def test_a_lock_is_free_again_when_its_holder_dies():
-    code = "import os; from bat import units\nwith units.lock('name'): os._exit(0)"
+    code = "import os; from bat import locks\nwith locks.lock('name'): os._exit(0)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    with units.lock("name"):
+    with locks.lock("name"):
         pass
 
 
-def test_the_fingerprint_of_code_follows_the_code():
-    assert units.code(units, cli) == units.code(units, cli)
-    assert len({units.code(units), units.code(cli), units.code(units, cli)}) == 3
-
-
 def test_folders_go_only_while_nobody_else_uses_them(tmp_path):
-    made = units.build("kind", "unit", lambda folder: (folder / "a").write_text("a"))
-    other = "from bat import units\nwith units.in_use(): print('holds', flush=True); input()"
+    made = units.build(UNIT, lambda folder: (folder / "a").write_text("a"))
+    other = "from bat import cache\nwith cache.in_use(): print('holds', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", other], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "holds\n"
-        with units.in_use() as remove:
+        with cache.in_use() as remove:
             assert not remove([made])
         assert made.exists()
         process.communicate("\n")
-    with units.in_use() as remove:
+    with cache.in_use() as remove:
         assert remove([made])
     assert list(made.parent.iterdir()) == []
+
+
+HOLDS = """
+import sys
+from bat import drafts, home, units
+with drafts.draft() as one, drafts.draft(home.folder() / "kind") as two, units.begun_anew():
+    unit = units.unit(units.Kind("kind", 1, (), (), ()), a=1)
+    units.build(unit, lambda folder: (folder / "x").touch())
+    (one / "x").touch()
+    print("holds", flush=True)
+    input()
+"""
+
+
+def started(code, **environment):
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+    assert process.stdout.readline() == "holds\n"
+    return process
+
+
+def left_over():
+    found = [*home.folder().glob(".draft-*"), *home.folder().glob("*/.draft-*")]
+    return [*found, *home.folder().glob("kind/apart-*")]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_command_and_a_live_ones_stays():
+    lives, killed = started(HOLDS), started(HOLDS)
+    with locks.lock("kind-idle"):
+        pass
+    assert len(left_over()) == 6
+    killed.kill()
+    killed.communicate()
+    with cache.in_use():
+        assert len(left_over()) == 3
+        assert not list((home.folder() / locks.LOCKS).glob("kind-*"))
+    lives.communicate("\n")
+    assert lives.returncode == 0
+    with cache.in_use():
+        assert left_over() == []
+        assert len(list((home.folder() / locks.LOCKS).iterdir())) == 2  # in use, and alive
+
+
+def test_what_another_machine_left_stays_for_some_days(monkeypatch):
+    left = started(HOLDS)
+    left.kill()
+    left.communicate()
+    monkeypatch.setattr(locks, "machine", lambda: "another1")
+    with cache.in_use():
+        assert len(left_over()) == 3
+    for path in left_over():
+        os.utime(path, (0, time.time() - 8 * 86400))
+    with cache.in_use():
+        assert left_over() == []
+
+
+def test_a_lock_that_was_swept_while_somebody_waited_is_not_taken_by_two(tmp_path):
+    """Who waited for the file that is gone must not go on beside who holds the new one."""
+    waits = """
+from bat import home, locks
+print("holds", flush=True)
+with locks.lock("name") as handle:
+    print(locks._is_still(handle, home.folder() / "locks" / "name"))
+"""
+    with locks.lock("name"):
+        waiting = started(waits)
+        time.sleep(0.3)
+        (home.folder() / locks.LOCKS / "name").unlink()
+        with locks.lock("name"):  # a new file of that name
+            time.sleep(0.3)
+            assert waiting.poll() is None
+    assert waiting.communicate()[0] == "True\n"
+
+
+@pytest.mark.parametrize("target", ["file", "nothing"])
+def test_a_lock_does_not_follow_a_link(target, tmp_path):
+    theirs = tmp_path / "theirs"
+    if target == "file":
+        theirs.write_text("precious")
+    (home.folder() / locks.LOCKS).mkdir(parents=True)
+    (home.folder() / locks.LOCKS / "name").symlink_to(theirs)
+    with pytest.raises(InputError, match="locks do not follow links"), locks.lock("name"):
+        pass
+    assert theirs.read_text() == "precious" if target == "file" else not theirs.exists()
+
+
+def test_a_lock_leaves_the_content_of_its_file_alone():
+    path = home.folder() / locks.LOCKS / "name"
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    with locks.lock("name"):
+        assert path.read_text() == "precious"
+
+
+def test_a_unit_whose_home_was_deleted_meanwhile_is_made_where_it_was():
+    units.build(UNIT, lambda folder: (folder / "a").write_text("a"))
+    shutil.rmtree(home.folder())
+    again = units.build(UNIT, lambda folder: (folder / "a").write_text("b"))
+    assert (again / "a").read_text() == "b"
+
+
+def test_a_finished_unit_is_read_once_unless_it_is_touched(monkeypatch):
+    made = units.build(UNIT, lambda folder: (folder / "a").write_text("a"))
+    read = []
+    plain = units._described
+    monkeypatch.setattr(units, "_described", lambda *a: read.append(a) or plain(*a))
+    assert units.find(UNIT) == units.find(UNIT) == made
+    assert read == []  # written by this process
+    units._SOUND.clear()
+    assert units.find(UNIT) == units.find(UNIT) == made
+    assert len(read) == 1
+    (made / "a").write_text("a")
+    assert units.find(UNIT) == made
+    assert len(read) == 2
+
+
+def test_inputs_that_json_does_not_know_have_no_key():
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        units.unit(KIND, rows=np.arange(3000))  # str() would leave most of it out
