@@ -33,7 +33,7 @@ USER_ERROR = 2  # what argparse exits with for a wrong command line; ours for ev
 
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-DEFAULT_BASELINES = ("median", "lengths", "tfidf", "ridge", "static")  # quick ones of all
+DEFAULT_BASELINES = ("median", "lengths", "tfidf", "ridge", "words", "static")  # quick ones
 FEATURES = TUNED, FACTORY_TUNED = "tuned", "factory+tuned"  # what a tuned arm's regressor reads
 STACKS = "auto", "all", "none"  # sizes whose embeddings are read beside words: the ends, all, none
 MAX_REJECTED = 0.05  # convention: above it a file is misread rather than dirty

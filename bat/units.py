@@ -110,9 +110,9 @@ EVALUATIONS = Kind(
 STACKS = Kind(
     "stacks",
     2,
-    ("stacks._fill",),
-    ("stacks", *_STACK, *_PRICES),
-    ("scikit-learn", *_TREES),
+    ("stacks._fill", "baselines.training_data"),
+    ("stacks", *_BASELINES),
+    ("accelerate", "scikit-learn", *_BERT, *_TREES),
 )
 REFITS = Kind(
     "refits",
@@ -123,7 +123,7 @@ REFITS = Kind(
 )
 BASELINES = Kind(
     "baselines",
-    3,
+    4,
     ("baselines._fill",),
     _BASELINES,
     ("accelerate", "scikit-learn", *_BERT, *_TREES),

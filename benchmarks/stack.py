@@ -38,13 +38,14 @@ KIND = units.Kind("benchmark-stack", 1, (), (), ())
 ROWS = 10_000  # at most, of airbnb-60k
 TRIALS = int(os.environ.get("BAT_TRIALS", search.TRIALS))
 LARGE, LARGE_WIDTH = int(os.environ.get("BAT_ROWS", "100000")), 384
-RIDGE, PAIR, CHOSEN = "TF-IDF + ridge", "embedding + its ridge", "the stack as chosen"
+RIDGE, PAIR = "TF-IDF + ridge", "embedding + its ridge"
+CHOSEN, BARE = "the stack as chosen", "the stack without an encoder"
 SETS = (
     {"embedding alone": (stack.EMBEDDING,)}
     | {f"without {out}": tuple(name for name in ALL if name != out) for out in ALL}
     | {"all parts": ALL}
 )
-LINES = ("embedding alone", PAIR, *list(SETS)[1:], CHOSEN)
+LINES = ("embedding alone", PAIR, *list(SETS)[1:], BARE, CHOSEN)
 ABOUT = "about.json"
 SCORES = ("mae", "medae", "r2_log")
 
@@ -117,8 +118,11 @@ def predicted(name: str, material: Material, train: np.ndarray) -> np.ndarray:
 def kept(name: str, material: Material, train: np.ndarray, digest: str) -> tuple[np.ndarray, float]:
     """Fit a line once, and read it afterwards: its predictions of all rows, and its seconds.
 
-    The stack as chosen is the line that has its parts.
+    A stack as chosen is the line that has its parts.
     """
+    if name == BARE:
+        bare = np.empty((len(material.texts), 0), np.float32)
+        material = dataclasses.replace(material, embeddings=bare)
     key = {"code": units.own_code(), "corpus": digest, "trials": TRIALS}
     key["seed"] = 0 if name == RIDGE else material.seed
 
@@ -134,8 +138,8 @@ def kept(name: str, material: Material, train: np.ndarray, digest: str) -> tuple
         (folder / ABOUT).write_text(json.dumps({"seconds": time.process_time() - began}))
 
     choice = 0.0
-    if name == CHOSEN:
-        folder = units.build(units.unit(KIND, line=CHOSEN, **key), choose)
+    if name in (CHOSEN, BARE):
+        folder = units.build(units.unit(KIND, line=name, **key), choose)
         about = json.loads((folder / ABOUT).read_text())
         choice, uses = about["seconds"], tuple(about["uses"])
         print(f"{choice:.0f} s for the choice, {about}", flush=True)

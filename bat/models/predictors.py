@@ -69,6 +69,7 @@ class Method:
     searched: bool = False  # ``fit`` calls ``TrainingData.search``
     tunes: bool = False  # ``fit`` calls ``TrainingData.tune``
     candidate: bool = False  # a study may serve it: what reads texts well enough to compete
+    holds_words: bool = False  # its files hold words of the texts
 
     @property
     def by_chance(self) -> bool:
@@ -314,43 +315,68 @@ def fit_static(data: TrainingData) -> Static:
     return Static(data.base, data.search(static(data.base, data.texts)))
 
 
+def fit_words(data: TrainingData) -> Stack:
+    """Stack what words, their pieces and numbers say, without any encoder."""
+    return stacked(data, np.empty((len(data.texts), 0), np.float32), None)
+
+
 def fit_stack(data: TrainingData) -> Stack:
     """Stack what words and numbers say on the embedding of the encoder as it is."""
     return stacked(data, embedding.embed(data.base, data.texts), data.base)
 
 
 def stacked(
-    data: TrainingData, embeddings: Embeddings, opened: Encoder, factory: Encoder | None = None
+    data: TrainingData,
+    embeddings: Embeddings,
+    opened: Encoder | None,
+    factory: Encoder | None = None,
 ) -> Stack:
     """Choose the parts of a stack, search trees on them, and fit all of it to the training rows.
 
     Args:
         data: what to fit it to.
-        embeddings: of all its texts, (n, d), as ``embedding.features`` gives them.
+        embeddings: of all its texts, (n, d), as ``embedding.features`` gives them; (n, 0) for a
+            stack without an encoder.
         opened: the encoder of the last columns.
         factory: of the columns before, if there are any.
     """
     material = stack.Material(data.texts, embeddings, data.prices, data.groups, data.seed)
     chosen = stack.choose(material, data.train)
     trees = data.search(stack.features(material, chosen), stack.columns(material, chosen))
-    reader = stack.reader(material, data.train, chosen)
+    return put_together(stack.reader(material, data.train, chosen), trees, opened, factory)
+
+
+def put_together(
+    reader: stack.Reader, trees: Regressor, opened: Encoder | None, factory: Encoder | None
+) -> Stack:
+    """Make a stack of its parts, without the encoders where it reads no embedding."""
     return Stack(reader, trees, *((opened, factory) if reader.embeds else (None, None)))
 
 
 PAIR = "pair"  # what a served folder holds that does not say what it holds
-STACK = "stack"
+STACK, WORDS = "stack", "words"  # on an embedding, and without one
 # From the cheapest to serve to the dearest: of equally good ones the first is served.
 PREDICTORS: Mapping[str, Method] = {
     "median": Method("median price", fit_median, Median),
     "lengths": Method("length and digits", fit_lengths, Lengths, searched=True),
-    "ridge": Method("TF-IDF + ridge", fit_word_ridge, WordRidge, candidate=True),
-    "tfidf": Method("TF-IDF + SVD", fit_word_trees, WordTrees, searched=True),
+    "ridge": Method("TF-IDF + ridge", fit_word_ridge, WordRidge, candidate=True, holds_words=True),
+    WORDS: Method(
+        "words + numbers", fit_words, Stack, searched=True, candidate=True, holds_words=True
+    ),
+    "tfidf": Method("TF-IDF + SVD", fit_word_trees, WordTrees, searched=True, holds_words=True),
     "static": Method("static embeddings", fit_static, Static, searched=True),
     PAIR: Method("encoder and regressor", fit_pair, Pair, searched=True, candidate=True),
     "supervised": Method(
         "supervised", lambda data: data.tune(), EndToEnd, tunes=True, candidate=True
     ),
-    STACK: Method("words + numbers + embedding", fit_stack, Stack, searched=True, candidate=True),
+    STACK: Method(
+        "words + numbers + embedding",
+        fit_stack,
+        Stack,
+        searched=True,
+        candidate=True,
+        holds_words=True,
+    ),
 }
 
 

@@ -65,7 +65,7 @@ class Material:
     """Rows that a stack is made from; functions are told which of them to learn from."""
 
     texts: Sequence[str]  # n
-    embeddings: Embeddings  # (n, d)
+    embeddings: Embeddings  # (n, d); (n, 0) where no encoder is read
     prices: Floats  # (n,), positive
     groups: npt.NDArray[np.int64]  # (n,); rows of one group stay in one fold
     seed: int
@@ -224,7 +224,9 @@ def choose(material: Material, rows: Rows) -> Chosen:
             errors[name] = _error(material, said, divisions, uses)
         return errors[name]
 
-    offered = {NUMBERS: bool(known.anchors), PIECE_LINE: len(rows) <= MANY_ROWS}
+    embedded = material.embeddings.shape[1] > 0
+    offered = {EMBEDDING: embedded, LINE: embedded, NUMBERS: bool(known.anchors)}
+    offered[PIECE_LINE] = len(rows) <= MANY_ROWS
     uses = tuple(each for each in ALL if offered.get(each, True))
     divisions = _laid_out(material, rows, uses)
     while len(uses) > 1:
@@ -240,17 +242,19 @@ class _Division(NamedTuple):
 
     learn: Rows  # (t,)
     apart: Rows  # (v,)
-    unseen: Floats  # (t, 3), or (t, 2) without pieces of words, which come last
-    told: Floats  # (v, 3) or (v, 2)
+    names: tuple[str, ...]  # of the ridges, k of ``LEARNT`` in its order
+    unseen: Floats  # (t, k)
+    told: Floats  # (v, k)
 
 
 def _laid_out(material: Material, rows: Rows, uses: Sequence[str]) -> list[_Division]:
     """Fit all ridges that may be used once for each fold."""
     groups, found = material.groups[rows], []
+    names = tuple(name for name in LEARNT if name in uses)
     folds = min(CHOICE_FOLDS, np.unique(groups).size)
     for division in search.splits(groups, folds=folds, seed=material.seed + CHOICE_SALT):
         learn, apart = (rows[part[: search.SCREEN_ROWS]] for part in division)
-        found.append(_Division(learn, apart, *_columns(material, uses)(learn, apart)))
+        found.append(_Division(learn, apart, names, *_columns(material, uses)(learn, apart)))
     return found
 
 
@@ -259,9 +263,9 @@ def _error(
 ) -> float:
     """Cross-validate trees on some parts; mean absolute error in price units."""
     features = _fixed(uses, material.embeddings, said)
-    places = [place for place, name in enumerate(LEARNT) if name in uses]
     folds = []
-    for learn, apart, unseen, told in divisions:
+    for learn, apart, names, unseen, told in divisions:
+        places = [place for place, name in enumerate(names) if name in uses]
         learnt = unseen[:, places], told[:, places]
         fold = regressor.fold(features, material.prices, learn, apart, _given(learnt))
         folds.append(fold)

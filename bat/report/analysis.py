@@ -14,9 +14,9 @@ from bat.stats import bootstrap, hypotheses, learning_curve, worth
 from bat.workflow.arms import ArmKey
 from bat.workflow.outcome import Outcome, Row
 
-WORDS, SUPERVISED, RIDGE = (
-    predictors.named(name).label for name in ("tfidf", "supervised", "ridge")
-)
+WORDS, SUPERVISED = (predictors.named(name).label for name in ("tfidf", "supervised"))
+# What an embedding is added to: the first of them that a study has. The first reads all but it.
+WITHOUT_ENCODER = tuple(predictors.named(name).label for name in (predictors.WORDS, "ridge"))
 EMBEDDING, TUNING = "embedding", "tuning"  # what is added to words, and to words + factory
 Together = Mapping[str, Outcome]  # studies of one corpus, by what tells them apart
 
@@ -92,10 +92,12 @@ def verdicts(outcome: Outcome) -> Mapping[str, worth.Judgement]:
 def beside_words(outcome: Outcome) -> tuple[Addition, ...]:
     """Judge what the factory embedding adds to words, and what tuning adds to both.
 
-    The stack on the factory encoder against ridge regression on words, and the stack on the largest
-    size against that on the factory encoder; either, where both lines are there.
+    The stack on the factory encoder against that without an encoder (or ridge regression on words,
+    where a study has no other), and the stack on the largest size against that on the factory
+    encoder; either, where both lines are there.
     """
-    words, stacks = outcome.row(RIDGE), {row.key.documents: row for row in outcome.stacks}
+    words = next(filter(None, map(outcome.row, WITHOUT_ENCODER)), None)
+    stacks = {row.key.documents: row for row in outcome.stacks}
     factory = stacks.get(0)
     largest = stacks.get(max(stacks, default=0))
     compared = [(EMBEDDING, factory, words), (TUNING, largest if factory else None, factory)]

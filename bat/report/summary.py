@@ -102,8 +102,8 @@ def _words(found: Sequence[Statement]) -> Iterator[str]:
     parts = []
     if each := added.get(analysis.EMBEDDING):
         parts.append(
-            f"the factory embedding changes the error of words ({each.facts['other']}, "
-            f"{number('mae', each.numbers['before_mae'].value)}) by "
+            f"{wording.embedding_and(each.facts)} changes the error of {each.facts['other']} "
+            f"({number('mae', each.numbers['before_mae'].value)}) by "
             f"{wording.change(each.numbers['share'])}: {calls[each.verdict]}"
         )
     if each := added.get(analysis.TUNING):

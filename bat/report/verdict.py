@@ -18,12 +18,13 @@ import numpy.typing as npt
 from bat import cli
 from bat.cli import InputError
 from bat.data import corpus
+from bat.models import predictors, stack
 from bat.report import analysis
 from bat.report.analysis import Together
 from bat.stats import bootstrap, hypotheses, learning_curve, worth
 from bat.stats.bootstrap import Interval
 from bat.workflow.choice import Choice
-from bat.workflow.outcome import READ_WORDS, Outcome, Row
+from bat.workflow.outcome import Outcome, Row
 
 FEW_SEEDS = 5  # below it, seeds resampled say little (arXiv 2511.19794)
 
@@ -221,13 +222,19 @@ def _additions(outcome: Outcome) -> Iterator[Statement]:
         numbers["before_mae"] = theirs.scores["mae"]
         facts: dict[str, Any] = {"what": what, "arm": ours.name, "other": theirs.name}
         facts |= {"worth": outcome.about.worth, "documents": ours.key.documents}
-        facts |= {"uses": list(ours.uses)}
+        facts |= {"uses": list(ours.uses), "also": _also(ours, theirs)}
         if what == analysis.TUNING:
             bare = analysis.verdicts(outcome).get(analysis.largest(outcome).name)
             facts["bare_verdict"] = bare.verdict if bare else None
         yield Statement(
             "addition", found.verdict, actions.get(found.verdict, "none"), numbers, facts
         )
+
+
+def _also(ours: Row, theirs: Row) -> list[str]:
+    """List what one line reads and another does not, beside words and the embedding."""
+    known = (stack.EMBEDDING, stack.LINE, *(theirs.uses or (stack.WORD_LINE,)))
+    return [part for part in ours.uses if part not in known]
 
 
 def _served(outcome: Outcome) -> Iterator[Statement]:
@@ -237,14 +244,15 @@ def _served(outcome: Outcome) -> Iterator[Statement]:
     row = outcome.line(outcome.served.key)
     rivals = [each for each in outcome.rows if outcome.about.may_serve(each.key.predictor)]
     best = min(rivals, key=lambda each: each.scores["mae"].value)
+    method = predictors.named(row.key.predictor)
     within, verdict = outcome.about.serve_within, "best" if row is best else "as_good"
     if within is not None:
         took = row.cost.milliseconds_a_text if row.cost else math.inf
         verdict = "in_time" if took <= within else "too_slow"
     facts: dict[str, Any] = {"arm": row.name, "predictor": row.key.predictor, "best": best.name}
-    facts |= {"serve_within": within, "reads_words": row.key.predictor in READ_WORDS}
+    facts |= {"serve_within": within, "reads_words": method.holds_words}
     facts |= row.cost._asdict() if row.cost else {}
-    facts |= {"uses": list(row.uses)} if row.is_stack else {}
+    facts |= {"uses": list(row.uses)} if row.uses else {}
     numbers = {"mae": _scored(outcome, outcome.served, by_chance=row.by_chance)}
     if (pair := outcome.line(outcome.best_pair.key)) is not row:
         facts["pair"] = pair.name

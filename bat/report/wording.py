@@ -176,9 +176,9 @@ def _choice(statement: Statement) -> str:
 def _addition(statement: Statement) -> str:
     numbers, facts = statement.numbers, statement.facts
     least = percent(facts["worth"])
-    what = "the embedding of the factory encoder"
-    if facts["what"] == "tuning":
-        what = f"tuning on {facts['documents']:,} documents"
+    what = f"tuning on {facts['documents']:,} documents"
+    if facts["what"] == "embedding":
+        what = embedding_and(facts)
     how = {
         "worth_it": f"{what} is worth it: it lowers the error by more than {least}",
         "not_worth_it": f"{what} is not worth it: any gain is below {least}",
@@ -187,7 +187,7 @@ def _addition(statement: Statement) -> str:
     }[statement.verdict]
     share = numbers["share"]
     said = (
-        f"Added to {'words' if facts['what'] == 'embedding' else facts['other']}, {how}. The error "
+        f"Added to {facts['other']}, {how}. The error "
         f"(MAE) of {facts['arm']} differs by {percent(-share.value, sign=True)} "
         f"[{percent(-share.high, sign=True)}, {percent(-share.low, sign=True)}] from the "
         f"{number('mae', numbers['before_mae'].value)} of {facts['other']}."
@@ -199,6 +199,15 @@ def _addition(statement: Statement) -> str:
             " Tuning helps the bare embedding, but it is not shown to add anything beside words."
         )
     return said
+
+
+def embedding_and(facts: Mapping[str, Any]) -> str:
+    """Name all that a stack reads more than what it is compared with."""
+    embedding = "the embedding of the factory encoder"
+    if not facts["also"]:
+        return embedding
+    more = [embedding, *facts["also"]] if _reads_embedding(facts["uses"]) else facts["also"]
+    return f"what it reads more ({_and(more)})"
 
 
 def _and(parts: Iterable[str]) -> str:

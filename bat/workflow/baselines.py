@@ -19,7 +19,7 @@ from bat.models import explanation, predictors, regressor, search
 from bat.models.encoder import Encoder
 from bat.models.explanation import StrongWord
 from bat.models.prediction import Predictor
-from bat.models.predictors import EndToEnd, Method, TrainingData
+from bat.models.predictors import EndToEnd, Method, Stack, TrainingData
 from bat.models.ridge_column import Columns
 from bat.tuning.objectives import supervised
 from bat.workflow import stages
@@ -53,6 +53,7 @@ class Baseline:
     seconds: float
     searched: stages.Evaluation | None  # where settings were searched as for the arms
     strongest: Sequence[StrongWord]  # words that move its prices, where it adds up words
+    uses: Sequence[str]  # what it reads, where that was chosen as for a stack
 
 
 def read(name: str, folder: Path) -> Baseline:
@@ -66,6 +67,7 @@ def read(name: str, folder: Path) -> Baseline:
         float(about["seconds"]),
         searched,
         tuple(StrongWord(*each) for each in about["strongest"]),
+        tuple(about["uses"]),
     )
 
 
@@ -85,11 +87,11 @@ def _fill(
     prepared: Prepared,
     trials: int,
     seed: int,
-    checkpoint: units.Unit,
+    checkpoint: units.Unit | None,
     folder: Path,
 ) -> Predictor:
     began, method, error = time.monotonic(), predictors.named(name), math.nan
-    data = training_data(name, base, prepared, trials, seed, folder, checkpoint)
+    data = training_data(method.label, base, prepared, trials, seed, folder, checkpoint)
     fitted = method.fit(data)
     if not method.searched:
         np.save(folder / "predictions.npy", fitted.predict(prepared.corpus.texts))
@@ -100,10 +102,11 @@ def _fill(
         np.save(folder / "out_of_fold.npy", unseen)
         error = float(np.nanmean(np.abs(unseen - data.prices[data.train])))
     strongest: Sequence[StrongWord] = ()
-    if line := fitted.word_line:
+    if not method.searched and (line := fitted.word_line):  # else trees bend what words say
         median = float(np.median(data.prices[data.train]))
         strongest = explanation.strongest(line, data.train_texts, median)
     about = {"seconds": time.monotonic() - began, "train_mae": error, "strongest": strongest}
+    about["uses"] = fitted.reader.uses if isinstance(fitted, Stack) else ()
     (folder / ABOUT).write_text(json.dumps(about))
     return fitted
 
@@ -126,7 +129,7 @@ def out_of_fold(method: Method, data: TrainingData, prepared: Prepared) -> Float
 
 
 def training_data(
-    name: str,
+    what: str,
     base: Encoder,
     prepared: Prepared,
     trials: int,
@@ -137,7 +140,7 @@ def training_data(
     """Lay out what a predictor is fitted to: the training rows.
 
     Args:
-        name: in ``predictors.PREDICTORS``.
+        what: name on the bars.
         base: the factory encoder.
         prepared: the corpus.
         trials: settings that a search tries, where there is one.
@@ -146,17 +149,17 @@ def training_data(
         checkpoint: the unit that the work is for, whose long tuning is kept in parts on the way;
             None where nothing is tuned.
     """
-    label, loaded, train = predictors.named(name).label, prepared.corpus, prepared.rows("train")
+    loaded, train, began = prepared.corpus, prepared.rows("train"), time.monotonic()
 
     def find_trees(
         features: npt.NDArray[np.float32], columns: Columns | None = None
     ) -> regressor.Regressor:
-        stages.evaluate(features, prepared, trials, seed, label, folder, columns)
+        stages.evaluate(features, prepared, trials, seed, what, folder, columns, began=began)
         return regressor.load(folder)
 
     def fine_tune() -> EndToEnd:
         assert checkpoint is not None
-        with cli.bar(name, supervised.PASSES * len(train), "text") as bar:
+        with cli.bar(what, supervised.PASSES * len(train), "text") as bar:
             return supervised.fit(
                 base,
                 loaded.texts,

@@ -34,7 +34,6 @@ FILES = (
 COLUMNS = ("line", "price", "group", "predicted")
 SECONDS = "_seconds"  # ends the names of metrics that hold the time of a stage
 USES = "stack.uses"  # parameter of what a stack reads
-READ_WORDS = ("ridge", STACK)  # candidates whose files hold words
 MILLISECONDS, MEGABYTES = predictors.Cost._fields  # metrics of what an arm costs to serve
 
 Floats = npt.NDArray[np.float64]
@@ -68,8 +67,8 @@ class About:
 
     def may_serve(self, predictor: str) -> bool:
         """Tell whether a predictor competes to be served."""
-        shown = self.show_texts or predictor not in READ_WORDS
-        return predictors.named(predictor).candidate and shown
+        method = predictors.named(predictor)
+        return method.candidate and (self.show_texts or not method.holds_words)
 
     def key(self, objective: str, documents: int, seed: int, predictor: str = PAIR) -> ArmKey:
         """Name an arm of this study; that of the size 0 is the factory encoder's."""
@@ -93,7 +92,7 @@ class Scored:
     train_mae: float
     seconds: Mapping[str, float]  # by stage
     cost: predictors.Cost | None = None  # of serving it; older studies do not say
-    uses: tuple[str, ...] = ()  # what a stack reads: of ``stack.ALL``
+    uses: tuple[str, ...] = ()  # what a stack reads, on an embedding or without: of ``stack.ALL``
     strongest: Sequence[StrongWord] = ()  # of a baseline that adds up words, if texts may be shown
 
 

@@ -22,9 +22,10 @@ from bat.models import interval, prediction, predictors, regressor, ridge_column
 from bat.models.encoder import Encoder
 from bat.models.interval import Calibrated
 from bat.models.prediction import Predictor
-from bat.models.predictors import STACK, Pair, Stack
+from bat.models.predictors import STACK, WORDS, Pair, Stack
 from bat.models.regressor import Regressor
 from bat.models.ridge_column import Columns
+from bat.models.stack import Reader
 from bat.workflow import baselines, stacks, stages
 from bat.workflow.preparation import Prepared
 from bat.workflow.tasks import Context
@@ -85,8 +86,7 @@ def refit(
     if method.tunes:
         _keep(name, needs[0], prepared, seed, folder)
     elif method.searched:
-        count, shards = arguments["shards"], needs[1:]
-        embeddings = [shards[at : at + count] for at in range(0, len(shards), count)]
+        embeddings = stages.by_embedding(needs[1:], arguments["shards"])
         rows = stages.joined(prepared.corpus.texts, embeddings)
         _fill(name, rows, needs[0], prepared, seed, folder)
     else:
@@ -106,11 +106,10 @@ def read_predictor(
     if not method.searched:
         return baselines.read_predictor(folder)
     trees = regressor.load(folder)
-    if name != STACK:
-        assert opened is not None
-        return Pair(opened, trees, factory)
-    reader = stacks.read_reader(folder)
-    return Stack(reader, trees, *((opened, factory) if reader.embeds else (None, None)))
+    if name in (STACK, WORDS):
+        return predictors.put_together(stacks.read_reader(folder), trees, opened, factory)
+    assert opened is not None
+    return Pair(opened, trees, factory)
 
 
 def _fill(
@@ -119,9 +118,9 @@ def _fill(
     """Fit trees on an embedding, (n, d), with the settings that a search has found."""
     found, read, columns = stages.read_evaluation(judged), rows, None
     features = rows
-    if name == STACK:
+    if name in (STACK, WORDS):
         material = stacks.laid_out(rows, prepared, seed)
-        chosen = stacks.chosen_again(stacks.read_reader(judged), material)
+        chosen = stacks.chosen_again(_judged_reader(name, judged))
         read, columns = stack.features(material, chosen), stack.columns(material, chosen)
         everything = np.arange(len(rows))
         made = stack.reader(material, everything, chosen)
@@ -139,6 +138,15 @@ def _fill(
         seed,
         folder,
     )
+
+
+def _judged_reader(name: str, judged: Path) -> Reader:
+    """Read what the judged fit reads of a text; a baseline keeps it as part of its predictor."""
+    if name == STACK:
+        return stacks.read_reader(judged)
+    made = baselines.read_predictor(judged)
+    assert isinstance(made, Stack)
+    return made.reader
 
 
 def _fit_trees(
@@ -209,7 +217,7 @@ def _fit_anew(
 ) -> None:
     """Fit a baseline without search to all rows."""
     method, texts = predictors.named(name), prepared.corpus.texts
-    data = baselines.training_data(name, base, prepared, 0, seed, folder, None)
+    data = baselines.training_data(method.label, base, prepared, 0, seed, folder, None)
     data = dataclasses.replace(data, train=np.arange(len(texts)))
     predictors.save(name, method.fit(data), folder / baselines.PREDICTOR)
     unseen = baselines.out_of_fold(method, data, prepared)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bat.models import regressor, stack
-from bat.models.predictors import STACK, Stack
+from bat.models import predictors, stack
+from bat.models.encoder import Encoder
+from bat.models.predictors import STACK, Stack, TrainingData
 from bat.models.stack import Chosen, Material, Reader
-from bat.workflow import stages
+from bat.workflow import baselines, stages
 from bat.workflow.preparation import Prepared
 from bat.workflow.tasks import Context
 
@@ -27,31 +27,24 @@ def evaluation(
 
     Needs the shards of each encoder that it reads, as an evaluation does.
     """
-    count = arguments["shards"]
-    embeddings = [needs[at : at + count] for at in range(0, len(needs), count)]
+    embeddings = stages.by_embedding(needs, arguments["shards"])
     rows = stages.joined(context.prepared.corpus.texts, embeddings)
-    what = f"words + {arguments['what']}"
-    _fill(rows, context.prepared, context.spec.trials, arguments["seed"], what, folder)
-    reader, trees = read_reader(folder), regressor.load(folder)
-    beside = context.base if len(embeddings) > 1 else None
-    made = Stack(reader, trees, *((context.base, beside) if reader.embeds else (None, None)))
+    what, spec, base = f"words + {arguments['what']}", context.spec, context.base
+    data = baselines.training_data(
+        what, base, context.prepared, spec.trials, arguments["seed"], folder, None
+    )
+    # A tuned encoder is as large and as fast as the factory's.
+    made = _fill(data, rows, base if len(embeddings) > 1 else None, folder)
     stages.write_cost(STACK, made, context.prepared, folder)
 
 
 def _fill(
-    rows: npt.NDArray[np.float32],
-    prepared: Prepared,
-    trials: int,
-    seed: int,
-    what: str,
-    folder: Path,
-) -> None:
-    began, train = time.monotonic(), prepared.rows("train")
-    material = laid_out(rows, prepared, seed)
-    chosen = stack.choose(material, train)
-    stack.save(stack.reader(material, train, chosen), folder / READER)
-    fixed, learnt = stack.features(material, chosen), stack.columns(material, chosen)
-    stages.evaluate(fixed, prepared, trials, seed, what, folder, learnt, began=began)
+    data: TrainingData, rows: npt.NDArray[np.float32], beside: Encoder | None, folder: Path
+) -> Stack:
+    """Fit a stack to the training rows, on embeddings (n, d), and keep its reader."""
+    made = predictors.stacked(data, rows, data.base, beside)
+    stack.save(made.reader, folder / READER)
+    return made
 
 
 def laid_out(rows: npt.NDArray[np.float32], prepared: Prepared, seed: int) -> Material:
@@ -65,6 +58,6 @@ def read_reader(folder: Path) -> Reader:
     return stack.load(folder / READER)
 
 
-def chosen_again(known: Reader, material: Material) -> Chosen:
+def chosen_again(known: Reader) -> Chosen:
     """Keep the parts that a stack was found to use."""
     return Chosen(known.uses, known.errors, known.numbers)

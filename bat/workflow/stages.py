@@ -282,6 +282,11 @@ def _open_once(folder: str) -> Encoder:
     return encoder_opening.open_encoder(folder)
 
 
+def by_embedding(shards: Sequence[Path], count: int) -> list[Sequence[Path]]:
+    """Part the folders of shards, ``count`` of each embedding; none where there is none."""
+    return [shards[at : at + count] for at in range(0, len(shards), max(count, 1))]
+
+
 def joined(texts: Sequence[str], embeddings: Sequence[Sequence[Path]]) -> npt.NDArray[np.float32]:
     """Put embeddings together for each row of a corpus.
 
@@ -290,8 +295,10 @@ def joined(texts: Sequence[str], embeddings: Sequence[Sequence[Path]]) -> npt.ND
         embeddings: for each encoder, in the order of the columns, the folders of all its shards.
 
     Returns:
-        float32, shape (n, dimensions of all).
+        float32, shape (n, dimensions of all); (n, 0) without encoders.
     """
+    if not embeddings:
+        return np.empty((len(texts), 0), np.float32)
     place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
     columns = []
     for folders in embeddings:
@@ -315,8 +322,7 @@ def evaluation(
     Search and fit see the training part alone. Needs the shards of each encoder that the
     regressor reads, its own last.
     """
-    count = arguments["shards"]
-    embeddings = [needs[at : at + count] for at in range(0, len(needs), count)]
+    embeddings = by_embedding(needs, arguments["shards"])
     rows = joined(context.prepared.corpus.texts, embeddings)
     trials, seed = context.spec.trials, arguments["seed"]
     evaluate(rows, context.prepared, trials, seed, arguments["what"], folder)

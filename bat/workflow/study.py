@@ -404,12 +404,14 @@ def _baseline(course: Course, key: ArmKey, task: Task, began: float) -> Scored:
         train_mae=found.train_mae,
         seconds={name if method.tunes else "baselines": found.seconds},
         cost=stages.read_cost(task.unit.folder),
+        uses=tuple(found.uses),
         strongest=found.strongest if prepared.corpus.show_texts else (),
     )
     if tracker.adopt(arms.run_name(key)):
         return scored
     with tracker.child(arms.run_name(key), began) as child:
         child.log(records.Tags({"arm": "baseline", "baseline": name}))
+        child.log(records.Params({outcome.USES: ", ".join(found.uses)} if found.uses else {}))
         child.log(outcome.key_record(key))
         child.log(_cached_record([] if task.unit in course.ran else ["all"]))
         logged = (

@@ -17,7 +17,7 @@ TRAIN = np.arange(0, 32)
 
 def test_a_study_may_compare_with_all_of_the_table_but_what_reads_its_arms():
     assert set(predictors.baselines()) == {*cli.DEFAULT_BASELINES, "supervised"}
-    assert len({method.label for method in predictors.PREDICTORS.values()}) == 8
+    assert len({method.label for method in predictors.PREDICTORS.values()}) == 9
 
 
 def test_lengths_are_counts():

@@ -96,6 +96,6 @@ def test_a_warning_of_the_data_comes_before_all_else():
 def test_words_have_a_line_where_something_was_added_to_them():
     words = [line for line in said(STACKED) if line.startswith("Beside words: ")]
     assert words == [words[0]]
-    assert "the factory embedding changes the error of words (TF-IDF + ridge, " in words[0]
+    assert "the embedding of the factory encoder changes the error of TF-IDF + ridge (" in words[0]
     assert "tuning changes that of words + factory by -20.0 %" in words[0]
     assert not [line for line in said(BETTER) if line.startswith("Beside words")]

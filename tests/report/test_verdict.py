@@ -311,6 +311,22 @@ def test_the_stack_says_what_an_embedding_adds_to_words_and_tuning_to_both():
     assert tuning.facts["bare_verdict"] == "worth_it"
 
 
+def test_a_gain_is_not_owed_to_the_embedding_alone_where_the_stack_reads_more_besides():
+    uses = ("embedding", "numbers", "ridge on words")
+    found = with_stacks(outcome({0: 0.3, 500: 0.2}), 0.2, 0.15, 0.12, uses=uses)
+    embedding, _ = additions(found)
+    assert embedding.facts["also"] == ["numbers"]
+    said = "what it reads more (the embedding of the factory encoder and numbers)"
+    assert said in wording.sentence(embedding)
+    (ridge,) = [row for row in found.rows if row.key.predictor == "ridge"]
+    key = ridge.key._replace(predictor="words")
+    words = dataclasses.replace(ridge, key=key, name="words + numbers", uses=uses[1:])
+    found = dataclasses.replace(found, rows=[*found.rows, words])
+    embedding, _ = additions(found)
+    assert (embedding.facts["other"], embedding.facts["also"]) == ("words + numbers", [])
+    assert "Added to words + numbers, the embedding of" in wording.sentence(embedding)
+
+
 def test_tuning_that_helps_alone_and_not_beside_words_is_called_just_that():
     found = with_stacks(outcome({0: 0.3, 500: 0.2}, best=500), 0.1, 0.1, 0.1)
     _, tuning = additions(found)

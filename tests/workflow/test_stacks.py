@@ -8,7 +8,7 @@ import pytest
 from bat.data import corpus
 from bat.models import embedding, predictors, regressor
 from bat.tuning.objectives import mlm
-from bat.workflow import preparation, refit, spec, stacks, stages, tasks
+from bat.workflow import baselines, graph, preparation, refit, spec, stacks, stages, tasks
 
 SEED = 1
 
@@ -65,7 +65,33 @@ def test_what_is_served_keeps_the_parts_and_has_learnt_from_all_rows(done, tiny)
     assert (read.prices < high).all()
 
 
-@pytest.mark.parametrize("part", ["pair", "stack"])
+def test_a_stack_without_an_encoder_is_a_baseline_that_may_be_served(sales, tiny, tmp_path):
+    prepared = preparation.prepare(corpus.load(str(sales)), tiny)
+    context = tasks.Context(tiny, prepared, spec.StudySpec((0,), (SEED,), 2, mlm.Recipe()))
+    task = graph.baseline(context, "words")
+    judged, again = tmp_path / "judged", tmp_path / "again"
+    for folder in (judged, again):
+        folder.mkdir()
+    task.run(context, task.arguments, [], judged)
+    refit.refit(context, {"predictor": "words", "seed": SEED, "shards": 0}, [judged], again)
+    found, made = baselines.read("words", judged), baselines.read_predictor(judged)
+    assert set(found.uses) <= {"numbers", "ridge on words", "ridge on pieces of words"}
+    assert found.uses == made.reader.uses
+    assert found.train_mae == stages.read_evaluation(judged).train_mae
+    texts, rows = prepared.corpus.texts, prepared.rows("held_out")
+    np.testing.assert_allclose(
+        made.predict([texts[row] for row in rows]), found.predictions[rows], rtol=1e-5
+    )
+    served = refit.read_predictor("words", again, None, None)
+    assert served.encoder is None
+    assert served.reader.uses == found.uses
+    few = [texts[row] for row in rows]
+    errors = [np.abs(each.predict(few) - prepared.corpus.prices[rows]) for each in (made, served)]
+    assert errors[1].mean() < errors[0].mean()  # which has learnt from these rows
+    assert abs(refit.read_refit(again).inside.mean() - 0.9) < 0.1
+
+
+@pytest.mark.parametrize("part", ["pair", "stack", "words"])
 def test_out_of_fold_errors_of_a_refit_know_nothing_of_their_rows(part, sales, tiny, tmp_path):
     """Prices that follow from nothing but a number that each text has alone are not foretold."""
     loaded = corpus.load(str(sales))
@@ -88,7 +114,11 @@ def test_out_of_fold_errors_of_a_refit_know_nothing_of_their_rows(part, sales, t
     judged.mkdir()
     served.mkdir()
     if part == "stack":
-        stacks._fill(noise, prepared, 2, SEED, "noise", judged)
+        data = baselines.training_data("noise", tiny, prepared, 2, SEED, judged, None)
+        stacks._fill(data, noise, None, judged)
+    elif part == "words":
+        noise = noise[:, :0]
+        baselines._fill("words", tiny, prepared, 2, SEED, None, judged)
     else:
         stages.evaluate(noise, prepared, 2, SEED, "noise", judged)
     refit._fill(part, noise, judged, prepared, SEED, served)
