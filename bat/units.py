@@ -164,6 +164,7 @@ SCORES = Kind(
     ),
     ("datasets", "pyarrow", "scikit-learn", "xgboost", *_BERT),
 )
+FRAMES = Kind("frames", 1, ("results._written",), ("results",), ())
 RECEIVED = Kind("received", 1, ("cluster._unpack",), ("cluster",), ())
 KINDS = (
     BLOCKS,
@@ -175,6 +176,7 @@ KINDS = (
     REFITS,
     BASELINES,
     SCORES,
+    FRAMES,
     RECEIVED,
 )
 

@@ -58,6 +58,23 @@ def test_a_study_ends_with_an_answer_and_a_table(project):
     assert re.search(r"Registered as bat-pricer version \d, the champion: ", said)
 
 
+def test_the_example_of_the_docs_runs(tmp_path):
+    environment = os.environ | {"BAT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "example.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("No encoder was tuned: there is nothing to compare. Serve ")
+    assert "words and numbers, cross-validated MAE: " in done.stdout
+    assert (tmp_path / "sales.png").stat().st_size > 10_000
+
+
 @pytest.fixture(scope="module")
 def server(project, served):
     """The address of the served champion."""

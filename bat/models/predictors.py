@@ -58,6 +58,10 @@ class TrainingData:
         """The texts of the training rows, t of them."""
         return [self.texts[row] for row in self.train]
 
+    def material(self, embeddings: Embeddings) -> stack.Material:
+        """Lay out what a stack is made from, with the embeddings of all texts, (n, d)."""
+        return stack.Material(self.texts, embeddings, self.prices, self.groups, self.seed)
+
 
 @dataclass(frozen=True)
 class Method:
@@ -317,33 +321,36 @@ def fit_static(data: TrainingData) -> Static:
 
 def fit_words(data: TrainingData) -> Stack:
     """Stack what words, their pieces and numbers say, without any encoder."""
-    return stacked(data, np.empty((len(data.texts), 0), np.float32), None)
+    nothing = np.empty((len(data.texts), 0), np.float32)
+    return stacked(data.material(nothing), data.train, data.search, None)
 
 
 def fit_stack(data: TrainingData) -> Stack:
     """Stack what words and numbers say on the embedding of the encoder as it is."""
-    return stacked(data, embedding.embed(data.base, data.texts), data.base)
+    material = data.material(embedding.embed(data.base, data.texts))
+    return stacked(material, data.train, data.search, data.base)
 
 
 def stacked(
-    data: TrainingData,
-    embeddings: Embeddings,
+    material: stack.Material,
+    train: Rows,
+    search: stack.Search,
     opened: Encoder | None,
     factory: Encoder | None = None,
 ) -> Stack:
     """Choose the parts of a stack, search trees on them, and fit all of it to the training rows.
 
     Args:
-        data: what to fit it to.
-        embeddings: of all its texts, (n, d), as ``embedding.features`` gives them; (n, 0) for a
-            stack without an encoder.
+        material: n rows; their embeddings as ``embedding.features`` gives them, (n, 0) for a stack
+            without an encoder.
+        train: (t,), numbers of the rows to learn from.
+        search: looks for trees on them.
         opened: the encoder of the last columns.
         factory: of the columns before, if there are any.
     """
-    material = stack.Material(data.texts, embeddings, data.prices, data.groups, data.seed)
-    chosen = stack.choose(material, data.train)
-    trees = data.search(stack.features(material, chosen), stack.columns(material, chosen))
-    return put_together(stack.reader(material, data.train, chosen), trees, opened, factory)
+    chosen = stack.choose(material, train)
+    trees = search(stack.features(material, chosen), stack.columns(material, chosen))
+    return put_together(stack.reader(material, train, chosen), trees, opened, factory)
 
 
 def put_together(

@@ -59,9 +59,9 @@ class Pricer:
                 index is named).
             ValueError: the calibration rows cannot vouch for the coverage.
         """
-        usable = [_usable(index, text) for index, text in enumerate(texts)]
+        kept = [usable(index, text) for index, text in enumerate(texts)]
         with self.lock:  # a fast tokenizer keeps the last padding and cutting in itself
-            found = self.predictor.read(usable)
+            found = self.predictor.read(kept)
             spreads = self.interval.spreads(found.features)
         coverage = self.interval.usual_coverage if coverage is None else coverage
         low, high = self.interval.ends(found.prices, spreads, coverage)
@@ -87,18 +87,19 @@ class Pricer:
         Raises:
             InputError: as of ``predict``.
         """
-        usable = [_usable(index, text) for index, text in enumerate(texts)]
+        kept = [usable(index, text) for index, text in enumerate(texts)]
 
         @contextlib.contextmanager
         def alone() -> Iterator[None]:
             with turn(), self.lock:
                 yield
 
-        found = {text: self.predictor.explain(text, alone) for text in dict.fromkeys(usable)}
-        return [found[text] for text in usable]
+        found = {text: self.predictor.explain(text, alone) for text in dict.fromkeys(kept)}
+        return [found[text] for text in kept]
 
 
-def _usable(index: int, text: object) -> str:
+def usable(index: int, text: object) -> str:
+    """Give a text as predictors read it; ``index`` names one that cannot be read."""
     try:
         return usable_text(text)
     except UnusableError as problem:

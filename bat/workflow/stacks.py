@@ -42,7 +42,7 @@ def _fill(
     data: TrainingData, rows: npt.NDArray[np.float32], beside: Encoder | None, folder: Path
 ) -> Stack:
     """Fit a stack to the training rows, on embeddings (n, d), and keep its reader."""
-    made = predictors.stacked(data, rows, data.base, beside)
+    made = predictors.stacked(data.material(rows), data.train, data.search, data.base, beside)
     stack.save(made.reader, folder / READER)
     return made
 

@@ -1,0 +1,1 @@
+"""What people call: the study as a command and as a function, a predictor, an estimator."""

@@ -1,0 +1,199 @@
+"""What a study found, for people who call it from Python; and tables of theirs as its data."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bat import escape, units
+from bat.cli import InputError
+from bat.interface import loaded, studying
+from bat.interface.loaded import Loaded
+from bat.interface.studying import Finished, StudyConfig
+from bat.registry import versions
+from bat.report import figures, page, summary, tables
+from bat.report.verdict import Statement, statements
+from bat.workflow.outcome import Outcome
+
+DECIDES = "mae"  # the metric by which a study decides
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A finished study; a notebook shows its verdict and its table."""
+
+    finished: Finished
+
+    @property
+    def outcome(self) -> Outcome:
+        """All that was found, for programs."""
+        return self.finished.outcome
+
+    @property
+    def run_id(self) -> str:
+        """The study's run in MLflow."""
+        return self.finished.run_id
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """The answer as data: each with its verdict, its numbers and their intervals."""
+        return statements(self.outcome)
+
+    @property
+    def verdict(self) -> str:
+        """Whether tuning is worth it, and what to serve, in a sentence or two."""
+        return summary.headline(self.statements)
+
+    @property
+    def summary(self) -> list[str]:
+        """What words do, how much is enough, what it costs, what to do next."""
+        return summary.lines(self.statements, self.outcome, self.finished.settings)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each arm: metrics with the ends of their 95 % intervals, differences, costs."""
+        return pd.DataFrame(tables.results(self.outcome)).set_index("arm")
+
+    def plot(self, metric: str = DECIDES) -> Any:
+        """Draw a metric as a matplotlib figure: the curve with its differences, or the arms.
+
+        Args:
+            metric: ``mae``, ``medae``, ``r2`` or ``r2_log``.
+
+        Raises:
+            InputError: there is no such metric.
+        """
+        if metric not in figures.CURVES:
+            raise InputError(
+                f"metric={metric!r}", f"one of {', '.join(figures.CURVES)}", "name one of them"
+            )
+        return figures.drawing(self.outcome, metric)
+
+    @property
+    def predictor(self) -> Loaded:
+        """The best predictor, fitted to all rows."""
+        registered = self.finished.registered
+        return loaded.load(f"models:/{registered.model_name}/{registered.version}")
+
+    @property
+    def encoder(self) -> str:
+        """Where the best pair's encoder lies: ``SentenceTransformer(result.encoder)`` opens it."""
+        registered = self.finished.registered
+        pair = f"models:/{registered.model_name}/{registered.best_pair}"
+        return str(versions.pricer_folder(pair) / "encoder")
+
+    @functools.cached_property
+    def page(self) -> str:
+        """The whole report as one HTML page."""
+        return page.page(self.outcome, self.finished.settings)
+
+    def __repr__(self) -> str:
+        """Say the verdict."""
+        return f"{type(self).__name__}: {self.verdict}"
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<li>{escape.html(line)}</li>" for line in self.summary)
+        shown = tables.table(self.outcome)
+        frame = pd.DataFrame(shown[1:], columns=shown[0])
+        table = frame.map(escape.html).to_html(index=False, escape=False, border=0)
+        return f"<p><b>{escape.html(self.verdict)}</b></p><ul>{lines}</ul>{table}"
+
+
+def study(
+    data: str | Path | pd.DataFrame,
+    *,
+    text: str = "text",
+    target: str = "price",
+    name: str = "frame",
+    **settings: Any,
+) -> StudyResult:
+    """Measure whether fine-tuning pays on some texts, and how many are enough; register the best.
+
+    The same work as ``mlflow run . -e scaling_study``, logged to the MLflow store in use; what was
+    done before is not repeated.
+
+    Args:
+        data: a table, or what the command takes: a file, ``hf:owner/name``, ``auctions:N``.
+        text: column of the texts.
+        target: column of the numbers, above 0.
+        name: what a table is called, in reports and as a registered model.
+        settings: all other parameters of the command, such as ``sizes="0,0.5,1.0"``, ``trials=10``,
+            ``baselines="ridge,words"``, ``group_column="seller"``.
+
+    Raises:
+        InputError: something cannot be used, or a setting is unknown.
+    """
+    known = [each.name for each in dataclasses.fields(StudyConfig)]
+    for each in settings:
+        if each not in known or each in ("data", "text_column", "target_column", "plan_only"):
+            _refuse_setting(each, known)
+    if isinstance(data, pd.DataFrame):
+        columns = [text, target]
+        columns += [settings.get(each, "none") for each in ("group_column", "time_column")]
+        data = _frame_file(data, [each for each in columns if each != "none"], name)
+    config = StudyConfig(data=str(data), text_column=text, target_column=target, **settings)
+    finished = studying.run(config)
+    assert finished is not None  # ``plan_only`` is refused above
+    return StudyResult(finished)
+
+
+def _refuse_setting(name: str, known: list[str]) -> None:
+    names = {"text_column": "text", "target_column": "target", "data": "the first argument"}
+    near = difflib.get_close_matches(name, known, n=1)
+    remedy = f"did you mean {near[0]}?" if near else "see help(bat.study)"
+    if name in names:
+        remedy = f"use {names[name]}"
+    if name == "plan_only":
+        remedy = "use the command: mlflow run . -e scaling_study -P plan_only=true"
+    raise InputError(f"the setting {name!r}", "a parameter of a study", remedy)
+
+
+def _frame_file(frame: pd.DataFrame, columns: list[str], name: str) -> str:
+    """Keep the columns of a table that a study reads as a file in the cache.
+
+    Row n of the table, counted from 1, is line n of the file, as reports name it.
+
+    Raises:
+        InputError: a column is missing, or there twice.
+    """
+    for column in columns:
+        if (count := list(frame.columns).count(column)) != 1:
+            raise InputError(
+                f"a table with {count} columns {column!r}",
+                "one",
+                f"name the column to use; there are {', '.join(map(str, frame.columns))}",
+            )
+    if Path(name).name != name or not name.strip("."):
+        raise InputError(f"name={name!r}", "a name for a file", "leave out slashes")
+    lines = list(_lines(frame[columns]))
+    unit = units.unit(units.FRAMES, name=name, lines=units.digest(lines))
+    folder = units.build(unit, lambda made: _written(made / f"{name}.jsonl", lines))
+    return str(folder / f"{name}.jsonl")
+
+
+def _written(file: Path, lines: list[str]) -> None:
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _lines(frame: pd.DataFrame) -> Iterator[str]:
+    """Write each row as JSON: what pandas calls missing is null, dates are text."""
+    names = [str(column) for column in frame.columns]
+    for row in frame.itertuples(index=False, name=None):
+        yield json.dumps(dict(zip(names, map(_plain, row), strict=True)), default=str)
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value  # NumPy's own numbers
+    missing = value is None or value is pd.NA or value is pd.NaT
+    if missing or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value
