@@ -165,7 +165,7 @@ SCORES = Kind(
     ("datasets", "pyarrow", "scikit-learn", "xgboost", *_BERT),
 )
 FRAMES = Kind("frames", 1, ("results._written",), ("results",), ())
-RECEIVED = Kind("received", 1, ("cluster._unpack",), ("cluster",), ())
+RECEIVED = Kind("received", 2, ("cluster._unpack",), ("cluster",), ())
 KINDS = (
     BLOCKS,
     TRUNKS,

@@ -36,6 +36,7 @@ from bat.workflow.spec import StudySpec
 from bat.workflow.tasks import Context, Done, Task
 
 PATIENCE_SECONDS = 60.0  # after which a silent cluster is asked whether it still has the room
+RECEIVED = "encoder"  # folder of what came with a job, in its unit
 ERROR_CHARACTERS = 300  # of Ray's own words
 LIBRARIES = sorted({name for kind in units.KINDS for name in kind.libraries})
 
@@ -295,8 +296,9 @@ def _workplace(job: Job) -> Iterator[Context]:
     os.environ["OMP_NUM_THREADS"] = str(job.threads)
     torch.set_num_threads(job.threads)
     unit = units.unit(units.RECEIVED, packed=hashlib.sha256(job.base).hexdigest())
-    received = units.build(unit, functools.partial(_unpack, job.base))
-    context = _unpacked_once(job, received)
+    # In a folder of its own: copies of the encoder shall not hold what seals the unit.
+    received = units.build(unit, lambda folder: _unpack(job.base, folder / RECEIVED))
+    context = _unpacked_once(job, received / RECEIVED)
     before = os.environ.get("BAT_HOME")
     taken = precision.fixed(job.precision)
     with tempfile.TemporaryDirectory() as top, taken:
