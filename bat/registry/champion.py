@@ -20,7 +20,7 @@ from bat.data import corpus
 from bat.models import interval, predictors, pricer
 from bat.models.encoder import Encoder
 from bat.models.prediction import Predictor
-from bat.registry import lineage, versions
+from bat.registry import descriptions, lineage, versions
 from bat.stats import bootstrap
 from bat.workflow import arms, outcome
 from bat.workflow.outcome import Outcome
@@ -123,7 +123,7 @@ def register(
     for each, tags in zip(candidates, told, strict=True):
         aliases = [versions.BEST_PAIR] if each is candidates[0] else []
         aliases += [versions.CANDIDATE] if each is candidates[-1] else []
-        known.append(_registered(each, prepared, registry, tags, aliases))
+        known.append(_registered(each, found.about, prepared, registry, tags, aliases))
     served, version = candidates[-1], known[-1]
     verdict = _verdict(served, prepared, registry, version, told[-1], promote, margin)
     return Registered(
@@ -139,6 +139,7 @@ def register(
 
 def _registered(
     each: Candidate,
+    about: outcome.About,
     prepared: Prepared,
     registry: records.Registry,
     tags: Mapping[str, str],
@@ -150,10 +151,10 @@ def _registered(
         _save(each, prepared, folder)
         cost = predictors.cost(each.predictor, prepared.corpus.texts, folder)
         told = {**tags, **{name: f"{value:.3g}" for name, value in cost._asdict().items()}}
-        lines = "\n".join(f"- {name}: {value}" for name, value in told.items())
-        label = predictors.named(each.name).label
-        said = f"{label[0].upper()}{label[1:]}, chosen by its held-out error."
-        return registry.register(folder, told, f"{said}\n\n{lines}", aliases)
+        target = tags["target_column"]
+        said = descriptions.of_version(each.name, about, told, target)
+        described = descriptions.of_model(registry.name, about, target)
+        return registry.register(folder, told, said, aliases, described)
 
 
 def _inside(each: Candidate, prepared: Prepared) -> bootstrap.Interval:

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from bat import escape, interrupts, locks, records
+from bat import interrupts, locks, records
 from bat.cli import InputError
 from bat.models import pricer
 from bat.registry import lineage, reading, tracking
@@ -36,7 +36,12 @@ class MlflowRegistry:
 
     @patient
     def register(
-        self, folder: Path, tags: Mapping[str, str], description: str, aliases: Sequence[str]
+        self,
+        folder: Path,
+        tags: Mapping[str, str],
+        description: str,
+        aliases: Sequence[str],
+        of_all: str,
     ) -> str:
         """Log a predictor as one pyfunc and give its new version some of ``ALIASES``."""
         client = mlflow.MlflowClient()
@@ -46,9 +51,9 @@ class MlflowRegistry:
             )
             for name, value in tags.items():  # of a version left behind, the study is now this one
                 client.set_model_version_tag(self.name, version, name, value)
-            shown = escape.markdown_lines(description)
-            client.update_model_version(self.name, version, shown)
+            client.update_model_version(self.name, version, description)
             client.set_registered_model_tag(self.name, KIND, PRICER)
+            client.update_registered_model(self.name, of_all)
             for alias in aliases:
                 client.set_registered_model_alias(self.name, alias, version)
         return version

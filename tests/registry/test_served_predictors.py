@@ -17,7 +17,10 @@ from bat.registry import champion, score, tracking, versions
 from bat.workflow import preparation
 from tests.conftest import fitted
 
-ABOUT = SimpleNamespace(base="tiny", corpus="sales", digest="d", finetune_on="train", parts_by="t")
+ABOUT = SimpleNamespace(
+    base="tiny", corpus="sales", digest="d", finetune_on="train", parts_by="t", unit="",
+    parts={"train": 1},
+)  # fmt: skip
 SERVE = """
 import json, sys, mlflow, pandas
 model = mlflow.pyfunc.load_model(sys.argv[1])
