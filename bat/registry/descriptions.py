@@ -48,8 +48,8 @@ def of_version(method: str, about: About, tags: Mapping[str, str], target_column
         f"{label[0].upper()}{label[1:]}, chosen by its held-out error; predicts "
         f"**{escape.markdown(target_column)}**{_in_unit(about)}.\n\n"
         f"Error on held-out rows (MAE): {escape.markdown(tags['mae'])}{unit}, 95 % interval. "
-        f"Learnt from {sum(about.parts.values()):,} rows of {escape.markdown(about.corpus)} (digest "
-        f"{about.digest[:DIGEST_LETTERS]}).\n\n{facts}"
+        f"Learnt from {sum(about.parts.values()):,} rows of {escape.markdown(about.corpus)} "
+        f"(digest {about.digest[:DIGEST_LETTERS]}).\n\n{facts}"
     )
 
 
