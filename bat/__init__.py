@@ -28,4 +28,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List what there is to use."""
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)

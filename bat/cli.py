@@ -349,18 +349,28 @@ def parse(
             help=field.metadata["help"].replace("%", "%%"),
         )
     words = sys.argv[1:] if argv is None else argv
-    given = vars(parser.parse_args(_renamed(words, kinds)))
+    # Not by argparse's own ``type``: it would put its words in the place of ours.
+    return filled(config_type, vars(parser.parse_args(_renamed(words, kinds))))
+
+
+def filled(config_type: type[Config], given: Mapping[str, Any]) -> Config:
+    """Fill a config from the texts of its fields.
+
+    Args:
+        config_type: a frozen dataclass whose fields were made with ``option``.
+        given: texts by the names of fields; what is no string stays as it is.
+
+    Raises:
+        InputError: a text has the wrong type, or the dataclass refuses it.
+    """
+    kinds, values = typing.get_type_hints(config_type), dict(given)
     for field in dataclasses.fields(config_type):  # type: ignore[arg-type]
-        value = given[field.name]
+        value = values.get(field.name)
         if isinstance(value, str):
             _check_unicode(field.name, value)
             if field.metadata["is_path"] and value.startswith("~"):
-                given[field.name] = str(local_path(value))
-    # Not by argparse's own ``type``: it would put its words in the place of ours.
-    values = {
-        name: _read(name, value, kinds[name]) if isinstance(value, str) else value
-        for name, value in given.items()
-    }
+                value = str(local_path(value))
+            values[field.name] = _read(field.name, value, kinds[field.name])
     return config_type(**values)
 
 
@@ -442,10 +452,10 @@ def main(
     """
     with interrupts.raised():
         try:
-            _refuse_other_systems()
+            refuse_other_systems()
             config = parse(config_type, by_mlflow=by_mlflow)
             if not several_processes:
-                _refuse_launchers()
+                refuse_launchers()
             TEXTS_SHOWN.set(getattr(config, "show_texts", True))
             run(config)
         except InputError as error:
@@ -460,21 +470,18 @@ def main(
             raise SystemExit(STOPPED) from None
         except Exception as error:
             _log_waiting(log_failure, error)
-            if not (message := full_disk(error)):
+            if not (full := full_disk_refusal(error)):
                 raise
-            full = InputError(
-                f"a disk with no room left ({message})",
-                "room for caches (BAT_HOME), for the tracking store, and for temporary files "
-                "(TMPDIR)",
-                "make room, or name places with room; the same command then goes on from what is "
-                "finished",
-            )
             sys.stderr.write(f"error: {full}\n")
             raise SystemExit(USER_ERROR) from None
 
 
-def _refuse_other_systems() -> None:
-    """Refuse systems without Linux's locks between processes and its account of them in /proc."""
+def refuse_other_systems() -> None:
+    """Refuse systems without Linux's locks between processes and its account of them in /proc.
+
+    Raises:
+        InputError: this is such a system.
+    """
     if sys.platform != "linux":
         raise InputError(
             f"the system {sys.platform}",
@@ -483,8 +490,12 @@ def _refuse_other_systems() -> None:
         )
 
 
-def _refuse_launchers() -> None:
-    """Refuse to do one process's work in several."""
+def refuse_launchers() -> None:
+    """Refuse to do one process's work in several.
+
+    Raises:
+        InputError: a launcher has started this process beside others.
+    """
     started = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate launch
     if started > 1:
         raise InputError(
@@ -498,6 +509,17 @@ def _log_waiting(log_failure: Callable[[BaseException], None], error: BaseExcept
     """Note an error where ``mlflow run`` has made a run that the command has not taken over yet."""
     if os.environ.get("MLFLOW_RUN_ID"):  # MLflow removes it when the run is taken over
         log_failure(error)
+
+
+def full_disk_refusal(error: BaseException) -> InputError | None:
+    """Say what to do where an error comes of a full disk; None where it comes of something else."""
+    if not (message := full_disk(error)):
+        return None
+    return InputError(
+        f"a disk with no room left ({message})",
+        "room for caches (BAT_HOME), for the tracking store, and for temporary files (TMPDIR)",
+        "make room, or name places with room; the same command then goes on from what is finished",
+    )
 
 
 def full_disk(error: BaseException | None) -> str:

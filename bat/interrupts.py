@@ -6,6 +6,7 @@ import contextlib
 import math
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,11 +63,18 @@ def deferred() -> Iterator[None]:
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt while the block lasts."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # a job in the background does not hear Ctrl-C
-            signal.signal(number, _stop)
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt while the block lasts.
+
+    In a thread beside the main one, which hears no signal, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A job in the background does not hear Ctrl-C; None is a handler that is not Python's.
+    before = {n: handler for n, handler in found.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, _stop)
     try:
         yield
     finally:

@@ -50,7 +50,7 @@ ORDER = {
         "terminal", "page",
         "runs",
     ],
-    "interface": ["loaded", "estimator", "studying", "results"],
+    "interface": ["loaded", "estimator", "studying", "settings", "results"],
 }  # fmt: skip
 # Names of version 0.1 that go on working for one release; nothing of ours imports them.
 ALIASES = {"floor.pricer"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from bat import cli
 from bat.cli import InputError
+from bat.data import groups, near_duplicates
+from bat.data.texts import text_key
 from bat.models import embedding, encoder_opening, predictors, search, stack
 from bat.models.pricer import usable
 from bat.models.regressor import Regressor
@@ -42,7 +45,10 @@ class TextRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     def __init__(
-        self, encoder: str | None = cli.DEFAULT_ENCODER, trials: int = search.TRIALS, seed: int = 0
+        self,
+        encoder: str | Path | None = cli.DEFAULT_ENCODER,
+        trials: int = search.TRIALS,
+        seed: int = 0,
     ) -> None:
         """Keep the settings; ``fit`` checks them, as scikit-learn asks."""
         self.encoder = encoder
@@ -60,25 +66,25 @@ class TextRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         _check(texts, targets)
         opened = None
         if self.encoder is not None:
-            folder = reading.resolve(self.encoder)
-            opened = encoder_opening.open_encoder(folder, name=self.encoder)
+            name = str(self.encoder)
+            opened = encoder_opening.open_encoder(reading.resolve(name), name=name)
         rows = np.empty((len(texts), 0), np.float32)
         if opened is not None:
             rows = embedding.embed(opened, texts)
-        _, groups = np.unique(texts, return_inverse=True)  # equal texts stay in one fold
+        together = _groups(texts)
 
         def find_trees(features: Embeddings, columns: Columns | None = None) -> Regressor:
             found = search.search(
                 features,
                 targets,
-                groups=groups,
+                groups=together,
                 columns=columns,
                 trials=self.trials,
                 seed=self.seed,
             )
             return search.fit(found, features, targets, seed=self.seed, columns=columns)
 
-        material = stack.Material(texts, rows, targets, groups, self.seed)
+        material = stack.Material(texts, rows, targets, together, self.seed)
         every = np.arange(len(texts))
         self.predictor_ = predictors.stacked(material, every, find_trees, opened)
         self.uses_ = self.predictor_.reader.uses
@@ -119,6 +125,30 @@ def _texts(rows: Any) -> list[str]:
         )
     values = np.asarray(rows, dtype=object).reshape(-1) if len(shape) == 2 else rows
     return [usable(place, text) for place, text in enumerate(values)]
+
+
+def _groups(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Number texts, (n,), alike for those that nearly repeat each other, as a study does.
+
+    They stay in one fold: a search that had seen a text's repeat would trust words too far.
+
+    Raises:
+        InputError: there are fewer groups than folds.
+    """
+    keys = [text_key(text) for text in texts]
+    distinct = dict(zip(keys, texts, strict=True))
+    place = {key: at for at, key in enumerate(distinct)}
+    of = np.array([place[key] for key in keys])
+    links = near_duplicates.links(list(distinct.values()), lambda count: None)
+    values = [(at, key) for key, at in place.items()]
+    found = groups.join(np.bincount(of), values, links, list(distinct)).of[of]
+    if (count := len(np.unique(found))) < search.FOLDS:
+        raise InputError(
+            f"{len(texts)} texts in {count} groups of texts that nearly repeat each other",
+            f"at least {search.FOLDS} groups: the folds of a search are made of them",
+            "collect texts that differ",
+        )
+    return found
 
 
 def _check(texts: list[str], targets: Floats) -> None:

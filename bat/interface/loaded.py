@@ -12,11 +12,10 @@ import pandas as pd
 from bat import cli
 from bat.cli import InputError
 from bat.models import pricer
-from bat.models.pricer import Priced, Pricer
+from bat.models.pricer import PRICES, Priced, Pricer
 from bat.registry import versions
 
-TEXT = "text"  # the column of a table that is read
-PRICES = "price", "price_low", "price_high", "truncated"  # as the served model answers
+TEXT = "text"  # the column of a table that is read, unless another is named
 CHUNK = 1_000  # texts that are read at once: what a long list then takes in memory is bounded
 
 
@@ -26,12 +25,14 @@ class Loaded:
 
     pricer: Pricer
     folder: Path
+    text: str = TEXT  # column of a table that is read
 
     def predict(self, texts: Any, coverage: float | None = None) -> pd.DataFrame:
         """Predict the target of each text, with an interval.
 
         Args:
-            texts: a string, an iterable of n strings, a Series, or a table with a column ``text``.
+            texts: a string, an iterable of n strings, a Series, or a table with the column ``text``
+                that ``load`` was told.
             coverage: share of true values that shall lie in the interval; 0.9 if left out.
 
         Returns:
@@ -41,9 +42,9 @@ class Loaded:
 
         Raises:
             InputError: a text is missing, no string, or without letter and digit (its place is
-                named), or a table has no column ``text``.
+                named), or a table has no such column.
         """
-        column = _column(texts)
+        column = _column(texts, self.text)
         nothing = np.empty(0)
         found = [Priced(nothing, nothing, nothing, nothing.astype(bool))]
         with cli.bar("predicting", len(column), "text", shown=len(column) > CHUNK) as bar:
@@ -63,7 +64,7 @@ class Loaded:
             A table with a row for each effect, the largest of a text first: the index of the text
             (``row``), the ``part`` of it, its ``kind`` and its ``effect`` in units of the target.
         """
-        column = _column(texts)
+        column = _column(texts, self.text)
         found = self.pricer.explain(column.tolist()) if len(column) else []
         rows = [
             {"row": row, **effect._asdict()}
@@ -73,22 +74,26 @@ class Loaded:
         return pd.DataFrame(rows, columns=["row", "part", "kind", "effect"])
 
 
-def load(model: str | Path) -> Loaded:
+def load(model: str | Path, text: str = TEXT) -> Loaded:
     """Open a predictor by its address in MLflow, or from a folder.
 
     Args:
-        model: such as ``models:/bat-pricer@champion``, ``models:/bat-pricer/3``, or a folder.
+        model: such as ``models:/bat-pricer@champion``, ``models:/bat-pricer/3``,
+            ``runs:/<run id of a study>/pricer``, or a folder.
+        text: column of the texts in tables that it is given.
 
     Raises:
         InputError: no predictor is there.
     """
-    folder = versions.pricer_folder(str(model))
-    return Loaded(pricer.load(folder), folder)
+    place = str(model)
+    place = str(cli.local_path(place)) if place.startswith("~") else place
+    folder = versions.pricer_folder(place)
+    return Loaded(pricer.load(folder), folder, text)
 
 
-def _column(texts: Any) -> pd.Series[Any]:
+def _column(texts: Any, name: str) -> pd.Series[Any]:
     """Find the column of texts, with its index, and refuse what is no text by its place."""
-    column = _as_column(texts)
+    column = _as_column(texts, name)
     return pd.Series(
         [pricer.usable(place, text) for place, text in enumerate(column)],
         index=column.index,
@@ -96,15 +101,16 @@ def _column(texts: Any) -> pd.Series[Any]:
     )
 
 
-def _as_column(texts: Any) -> pd.Series[Any]:
+def _as_column(texts: Any, name: str) -> pd.Series[Any]:
     if isinstance(texts, str):
         texts = [texts]
     if not isinstance(texts, pd.DataFrame):
         return texts if isinstance(texts, pd.Series) else pd.Series(list(texts), dtype=object)
-    if list(texts.columns).count(TEXT) != 1:
+    if list(texts.columns).count(name) != 1:
         raise InputError(
             f"a table with the columns {', '.join(map(str, texts.columns))}",
-            f"one column named {TEXT!r}",
-            "hand over the column itself, such as frame['description']",
+            f"one column named {name!r}",
+            "hand over the column itself, such as frame['description'], or name it: "
+            "bat.load(…, text='description')",
         )
-    return texts[TEXT]
+    return texts[name]

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
+import datetime
 import functools
 import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from bat import escape, units
+from bat import cli, escape, interrupts, units
 from bat.cli import InputError
-from bat.interface import loaded, studying
+from bat.data.corpus import TooManyRejectedError
+from bat.interface import loaded, settings, studying
 from bat.interface.loaded import Loaded
 from bat.interface.studying import Finished, StudyConfig
-from bat.registry import versions
+from bat.registry import tracking, versions
 from bat.report import figures, page, summary, tables
 from bat.report.verdict import Statement, statements
 from bat.workflow.outcome import Outcome
@@ -27,11 +29,13 @@ from bat.workflow.outcome import Outcome
 DECIDES = "mae"  # the metric by which a study decides
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StudyResult:
     """A finished study; a notebook shows its verdict and its table."""
 
     finished: Finished
+    text: str  # column of the texts
+    labels: pd.Index[Any] | None = None  # of the rows of a table that was studied
 
     @property
     def outcome(self) -> Outcome:
@@ -43,7 +47,7 @@ class StudyResult:
         """The study's run in MLflow."""
         return self.finished.run_id
 
-    @property
+    @functools.cached_property
     def statements(self) -> tuple[Statement, ...]:
         """The answer as data: each with its verdict, its numbers and their intervals."""
         return statements(self.outcome)
@@ -67,7 +71,7 @@ class StudyResult:
         """Draw a metric as a matplotlib figure: the curve with its differences, or the arms.
 
         Args:
-            metric: ``mae``, ``medae``, ``r2`` or ``r2_log``.
+            metric: ``mae``, by which a study decides, ``medae`` or ``r2``.
 
         Raises:
             InputError: there is no such metric.
@@ -78,11 +82,11 @@ class StudyResult:
             )
         return figures.drawing(self.outcome, metric)
 
-    @property
+    @functools.cached_property
     def predictor(self) -> Loaded:
-        """The best predictor, fitted to all rows."""
+        """The best predictor, fitted to all rows; of a table it reads the column studied."""
         registered = self.finished.registered
-        return loaded.load(f"models:/{registered.model_name}/{registered.version}")
+        return loaded.load(f"models:/{registered.model_name}/{registered.version}", self.text)
 
     @property
     def encoder(self) -> str:
@@ -90,6 +94,15 @@ class StudyResult:
         registered = self.finished.registered
         pair = f"models:/{registered.model_name}/{registered.best_pair}"
         return str(versions.pricer_folder(pair) / "encoder")
+
+    @property
+    def rejected(self) -> pd.DataFrame:
+        """The rows that were not used, by the table's index, or by their lines in a file; why."""
+        rows = self.finished.rejected
+        lines = [row.line for row in rows]
+        places = [line - 1 for line in lines]
+        found = {"reason": [row.reason for row in rows], "excerpt": [row.excerpt for row in rows]}
+        return pd.DataFrame(found, index=lines if self.labels is None else self.labels[places])
 
     @functools.cached_property
     def page(self) -> str:
@@ -114,7 +127,7 @@ def study(
     text: str = "text",
     target: str = "price",
     name: str = "frame",
-    **settings: Any,
+    **others: Any,
 ) -> StudyResult:
     """Measure whether fine-tuning pays on some texts, and how many are enough; register the best.
 
@@ -126,35 +139,56 @@ def study(
         text: column of the texts.
         target: column of the numbers, above 0.
         name: what a table is called, in reports and as a registered model.
-        settings: all other parameters of the command, such as ``sizes="0,0.5,1.0"``, ``trials=10``,
-            ``baselines="ridge,words"``, ``group_column="seller"``.
+        others: all other parameters of the command, such as ``sizes=[0, 0.5, 1.0]``, ``trials=10``,
+            ``baselines=["ridge", "words"]``, ``group_column="seller"``.
 
     Raises:
         InputError: something cannot be used, or a setting is unknown.
     """
-    known = [each.name for each in dataclasses.fields(StudyConfig)]
-    for each in settings:
-        if each not in known or each in ("data", "text_column", "target_column", "plan_only"):
-            _refuse_setting(each, known)
-    if isinstance(data, pd.DataFrame):
-        columns = [text, target]
-        columns += [settings.get(each, "none") for each in ("group_column", "time_column")]
-        data = _frame_file(data, [each for each in columns if each != "none"], name)
-    config = StudyConfig(data=str(data), text_column=text, target_column=target, **settings)
-    finished = studying.run(config)
-    assert finished is not None  # ``plan_only`` is refused above
-    return StudyResult(finished)
+    cli.refuse_other_systems()
+    cli.refuse_launchers()
+    text, target = settings.column("text", text), settings.column("target", target)
+    if not isinstance(data, pd.DataFrame):
+        return StudyResult(_run(settings.config(_source(data), text, target, others)), text)
+    settings.config("", text, target, others)  # refused before a file is written
+    columns = [
+        settings.column(each, others.get(each) or "none")
+        for each in ("group_column", "time_column")
+    ]
+    file = _frame_file(data, [text, target, *(each for each in columns if each != "none")], name)
+    try:
+        finished = _run(settings.config(file, text, target, others))
+    except TooManyRejectedError as error:
+        got, expected, remedy = error.sentences
+        remedy += "; line n is the table's row n, counted from 1: frame.iloc[n - 1]"
+        raise TooManyRejectedError((got, expected, remedy), error.rejected) from None
+    return StudyResult(finished, text, data.index)
 
 
-def _refuse_setting(name: str, known: list[str]) -> None:
-    names = {"text_column": "text", "target_column": "target", "data": "the first argument"}
-    near = difflib.get_close_matches(name, known, n=1)
-    remedy = f"did you mean {near[0]}?" if near else "see help(bat.study)"
-    if name in names:
-        remedy = f"use {names[name]}"
-    if name == "plan_only":
-        remedy = "use the command: mlflow run . -e scaling_study -P plan_only=true"
-    raise InputError(f"the setting {name!r}", "a parameter of a study", remedy)
+def _source(data: object) -> str:
+    """Take what the command takes as data."""
+    if not isinstance(data, str | Path):
+        raise InputError(
+            f"data of type {type(data).__name__}",
+            "a pandas DataFrame, a path, hf:owner/name or auctions:N",
+            "make a table of it: pandas.DataFrame({'text': …, 'price': …})",
+        )
+    return str(data)
+
+
+def _run(config: StudyConfig) -> Finished:
+    """Run a study as a command does, but for its exit: its errors are raised."""
+    try:
+        with interrupts.raised(), tracking.without_autologging():
+            finished = studying.run(config)
+    except InputError:
+        raise
+    except Exception as error:
+        if full := cli.full_disk_refusal(error):
+            raise full from error
+        raise
+    assert finished is not None  # ``plan_only`` is refused
+    return finished
 
 
 def _frame_file(frame: pd.DataFrame, columns: list[str], name: str) -> str:
@@ -165,6 +199,7 @@ def _frame_file(frame: pd.DataFrame, columns: list[str], name: str) -> str:
     Raises:
         InputError: a column is missing, or there twice.
     """
+    columns = list(dict.fromkeys(columns))
     for column in columns:
         if (count := list(frame.columns).count(column)) != 1:
             raise InputError(
@@ -188,12 +223,15 @@ def _lines(frame: pd.DataFrame) -> Iterator[str]:
     """Write each row as JSON: what pandas calls missing is null, dates are text."""
     names = [str(column) for column in frame.columns]
     for row in frame.itertuples(index=False, name=None):
-        yield json.dumps(dict(zip(names, map(_plain, row), strict=True)), default=str)
+        yield json.dumps(dict(zip(names, map(_plain, row), strict=True)))
 
 
 def _plain(value: Any) -> Any:
-    value = value.item() if hasattr(value, "item") else value  # NumPy's own numbers
+    """Give what JSON can hold: of what is no text, number or time a list, which rejects its row."""
+    value = value.item() if isinstance(value, np.generic) else value
     missing = value is None or value is pd.NA or value is pd.NaT
     if missing or (isinstance(value, float) and math.isnan(value)):
         return None
-    return value
+    if isinstance(value, str | bool | int | float):
+        return value
+    return str(value) if isinstance(value, datetime.date | Decimal) else [repr(value)]

@@ -13,6 +13,7 @@ from bat import cli
 from bat.cli import option
 
 if TYPE_CHECKING:
+    from bat.data.rows import Rejected
     from bat.registry.champion import Registered
     from bat.registry.tracking import MlflowTracker
     from bat.workflow.outcome import Outcome
@@ -140,6 +141,7 @@ class Finished:
     registered: Registered
     run_id: str
     page: str  # how to see the run
+    rejected: Sequence[Rejected] = ()  # rows of the source that were not used
 
 
 def run(config: StudyConfig) -> Finished | None:
@@ -197,7 +199,7 @@ def _run(config: StudyConfig, remove: Callable[[Iterable[Path]], bool]) -> Finis
     if config.keep != "all" and not remove(tuned):
         cli.say("The cache keeps its encoders: another study is using it.")
     asked = asdict(config) | {"data": cli.anywhere(config.data)}
-    return Finished(outcome, asked, served, tracker.run_id, tracker.page)
+    return Finished(outcome, asked, served, tracker.run_id, tracker.page, loaded.rejected)
 
 
 def _planned(config: StudyConfig) -> Context:

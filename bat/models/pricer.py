@@ -23,6 +23,9 @@ INTERVAL_FOLDER = "interval"
 SEEN_FILE = "pair_rows_seen.json"  # of the encoder alone it is another file, inside its folder
 HELD_OUT_FILE = "held_out.json"
 
+# Names of the fields of ``Priced`` in tables that people and programs get.
+PRICES = ("price", "price_low", "price_high", "truncated")
+
 Floats = npt.NDArray[np.float64]
 
 

@@ -31,7 +31,7 @@ from mlflow.pyfunc import PythonModel
 
 from bat.data.texts import UnusableError, usable_text
 from bat.models import explanation, pricer
-from bat.models.pricer import Priced
+from bat.models.pricer import PRICES, Priced
 from bat.models.turns import MOST_TURNS, Turns
 
 # What one request may hold. With the default encoder two cores read 33 listings of 176 tokens a
@@ -47,7 +47,6 @@ FREE_THREADS = 2  # that no large request may take: one to work, one to answer m
 
 SERVER = "mlflow.pyfunc.scoring_server"  # a module that is loaded where requests are read
 UNNAMED = ([0], ["0"])  # columns of a table with one column without a name, in pandas and in Spark
-PRICES = ("price", "price_low", "price_high", "truncated")  # names of the answer's columns
 WHY = "why"  # one more, on request: in JSON a list of objects, since the server answers in JSON
 
 # How long a thread may keep the interpreter while others wait. The encoder asks for it between any

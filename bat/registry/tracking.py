@@ -11,6 +11,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib import metadata
 from pathlib import Path
 
 import mlflow
@@ -21,6 +23,7 @@ from mlflow.models import ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.utils import name_utils
+from mlflow.utils.autologging_utils import disable_autologging
 
 from bat import cli, escape, home, interrupts, locks, records, units
 from bat.cli import InputError
@@ -162,7 +165,9 @@ def _opened(command: str, key: str, about: Sequence[str]) -> Iterator[MlflowTrac
     name = " ".join([command, *about])[:NAME_CHARACTERS]
     tags = {COMMAND: command, heartbeat.PROCESS: heartbeat.identity(os.getpid())}
     tags |= {heartbeat.BEAT: heartbeat.beat(0)} | ({KEY: key} if key else {})
-    options = {} if adopted else {"run_name": name, "tags": tags}
+    # Inside a run that a notebook has open ours is its child.
+    inside = {"nested": mlflow.active_run() is not None}
+    options = {} if adopted else {"run_name": name, "tags": tags, **inside}
     with _started(functools.partial(mlflow.start_run, **options)) as own:
         experiment = mlflow.active_run().info.experiment_id
         with interrupts.deferred():
@@ -275,6 +280,12 @@ def log_failure(run_id: str, error: BaseException) -> None:
         shown = escape.fenced(escape.storable(message[:MESSAGE_CHARACTERS]))
         note = f"**This run failed.**\n\n{shown}\n\n{before}"
         client.set_tag(run_id, NOTE, note.strip())
+
+
+def without_autologging() -> AbstractContextManager[None]:
+    """Let a notebook's ``mlflow.autolog`` be idle: it would log each fit of a search."""
+    found: AbstractContextManager[None] = disable_autologging()
+    return found
 
 
 def log_early_failure(error: BaseException) -> None:
@@ -417,6 +428,10 @@ def log_pricer(folder: Path, name: str, tags: Mapping[str, str]) -> str:
 
 
 def _requirements() -> list[str]:
+    """List what a logged model needs: as a clone pins it, or as an installed package says."""
+    if not REQUIREMENTS.exists():  # `pip install` copies the package alone
+        needed = metadata.requires("bat") or []
+        return [line for line in needed if "extra ==" not in line]
     lines = [line.partition("#")[0].strip() for line in REQUIREMENTS.read_text().splitlines()]
     return [*(line for line in lines if line), f"-c {CONSTRAINTS}"]
 

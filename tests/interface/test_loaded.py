@@ -77,7 +77,7 @@ def test_effects_name_the_row_that_they_are_of():
     [
         (["abc", "..."], r"text 1, "),
         (["abc", None], r"text 1, "),
-        (pd.DataFrame({"told": ["abc"]}), "a table with the columns told"),
+        (pd.DataFrame({"told": ["abc"]}), r"the columns told(?s:.)*one column named 'text'"),
         (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "the columns text, text"),
     ],
 )
@@ -89,3 +89,25 @@ def test_what_is_no_text_is_refused_by_its_place(texts, said):
 def test_a_folder_without_a_predictor_is_refused(tmp_path):
     with pytest.raises(cli.InputError, match="holds no encoder and regressor"):
         loaded.load(tmp_path)
+
+
+def test_of_a_table_the_column_is_read_that_was_named():
+    told = Loaded(LENGTHS.pricer, None, "told")
+    frame = pd.DataFrame({"text": ["abc"], "told": ["de"]})
+    assert told.predict(frame)["price"].tolist() == [2]
+    assert told.explain(frame)["effect"].tolist() == [2]
+
+
+def test_a_folder_may_be_named_from_home(saved_pair, texts, monkeypatch):
+    monkeypatch.setenv("HOME", str(saved_pair.parent))
+    found = loaded.load(f"~/{saved_pair.name}", text="told")
+    assert found.folder == saved_pair
+    frame = pd.DataFrame({"told": texts[:2]}, index=["x", "y"])
+    assert list(found.predict(frame).index) == ["x", "y"]
+
+
+def test_columns_are_those_of_the_served_model():
+    from bat.registry import tracking
+
+    served = [column.name for column in tracking.TEXT_TO_PRICE.outputs]
+    assert list(LENGTHS.predict(["abc"]).columns) == served
