@@ -83,6 +83,7 @@ def candidate_of(served: Served) -> Candidate:
             "arm": arms.run_name(key),
             "predictor": predictors.named(key.predictor).label,
             "encoders": _encoders(served.predictor),
+            "reads": _reads(key.predictor, served.predictor),
         },
     )
 
@@ -92,6 +93,13 @@ def _encoders(predictor: Predictor) -> str:
     parts = (getattr(predictor, field.name) for field in dataclasses.fields(predictor))  # type: ignore[arg-type]
     count = sum(isinstance(part, Encoder) for part in parts)
     return {0: "none", 1: "one", 2: "factory and tuned"}[count]
+
+
+def _reads(name: str, predictor: Predictor) -> str:
+    """Say what of a text a predictor reads."""
+    if isinstance(predictor, predictors.Stack):
+        return ", ".join(predictor.reader.uses)
+    return "words" if predictors.named(name).holds_words else "embedding"
 
 
 def register(
@@ -209,6 +217,7 @@ def _tags(about: outcome.About, candidate: Candidate, prepared: Prepared) -> dic
         "finetune_on": about.finetune_on,
         "parts_by": about.parts_by,
         **{name: formatting.interval(name, score) for name, score in scores.items()},
+        **({"unit": about.unit} if about.unit else {}),
     }
 
 
@@ -235,7 +244,8 @@ def _verdict(
         elif refused := _unlike(tags, present):
             return Verdict(False, refused)
         else:
-            verdict = _compared(candidate, prepared, registry, version, present, margin)
+            unit = tags.get("unit", "")
+            verdict = _compared(candidate, prepared, registry, version, present, margin, unit)
         if not verdict.promoted:
             return verdict
         if registry.promote(version, instead_of=present.version if present else None):
@@ -274,6 +284,7 @@ def _compared(
     version: str,
     present: records.Standing,
     margin: float,
+    unit: str,
 ) -> Verdict:
     """Compare what both predicted for the rows that each held out while its study judged it."""
     loaded, held_out = prepared.corpus, prepared.rows("held_out")
@@ -300,6 +311,7 @@ def _compared(
         groups=groups,
         margin=margin,
         comparisons=before,
+        unit=unit,
     )
 
 
@@ -352,6 +364,7 @@ def judge(
     groups: npt.ArrayLike | None = None,
     margin: float,
     comparisons: int,
+    unit: str = "",
 ) -> Verdict:
     """Compare a new pair with the champion on the same rows, paired, by their absolute errors.
 
@@ -365,6 +378,7 @@ def judge(
         groups: of the rows, shape (k,); those of one group are drawn together.
         margin: share of the champion's error by which the new one must be better for certain.
         comparisons: how many came before in this registered model.
+        unit: of the target, for the sentence.
     """
     may_err = level(comparisons)
     gain = bootstrap.paired(
@@ -379,7 +393,7 @@ def judge(
     error = bootstrap.scores(prices, present)["mae"]
     bound = -margin * error
     # No finer digits than a tenth of the error has: two equal pairs differ by rounding errors.
-    difference = formatting.interval("mae", gain, sign=True, least=error / 10)
+    difference = formatting.interval("mae", gain, sign=True, least=error / 10, unit=unit)
     told = (
         f"its MAE minus the champion's is {difference} on "
         f"{formatting.counted(len(prices), 'held-out row')} that neither has learnt from; the "
@@ -387,5 +401,7 @@ def judge(
     )
     if gain.high < bound:
         return Verdict(True, told, gain)
-    wanted = f"below {formatting.number('mae', bound, sign=True)}" if margin else "below 0"
+    wanted = (
+        f"below {formatting.number('mae', bound, sign=True, unit=unit)}" if margin else "below 0"
+    )
     return Verdict(False, f"{told}; that end must be {wanted}", gain)
