@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import itertools
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -62,9 +61,6 @@ TEXT_TO_PRICE = ModelSignature(
         [ParamSpec("coverage", "double", None), ParamSpec("explain", "boolean", False)]
     ),
 )
-
-# A made-up text: those of the corpus are not ours to show. MLflow tries it on what it has logged.
-EXAMPLE = "1990 Mazda Miata, 41k miles, five-speed, one owner"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -418,28 +414,17 @@ def log_pricer(folder: Path, name: str, tags: Mapping[str, str]) -> str:
         name: of the registered model.
         tags: of the version.
     """
-    with _calm(), _own_path():
+    with _calm():
         logged = mlflow.pyfunc.log_model(
             name="pricer",
             python_model=str(SERVING_FILE),
             artifacts={"pricer": str(folder)},
             code_paths=[str(PACKAGE)],
             signature=TEXT_TO_PRICE,
-            input_example=pd.DataFrame({"text": [EXAMPLE]}),
             pip_requirements=_requirements(),
         )
         made = mlflow.register_model(logged.model_uri, name, tags=dict(tags))
     return str(made.version)
-
-
-@contextlib.contextmanager
-def _own_path() -> Iterator[None]:
-    """Keep Python's own search path: trying the example adds a folder that is then removed."""
-    before = list(sys.path)
-    try:
-        yield
-    finally:
-        sys.path[:] = before
 
 
 def _requirements() -> list[str]:
