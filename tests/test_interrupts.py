@@ -2,6 +2,7 @@
 
 import math
 import signal
+import threading
 
 import pytest
 
@@ -53,3 +54,18 @@ def test_an_error_is_told_though_the_user_asked_to_end():
         work()
     with interrupts.deferred():
         pass
+
+
+def test_in_another_thread_signals_are_left_alone():
+    seen = []
+
+    def work():
+        with interrupts.raised():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)] != [interrupts._stop]
+    with interrupts.raised():
+        assert signal.getsignal(signal.SIGINT) is interrupts._stop

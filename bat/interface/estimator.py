@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from bat import cli
 from bat.cli import InputError
@@ -61,8 +61,9 @@ class TextRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError: a text cannot be read, a target is not a positive number, there are not as
                 many of them as texts, or too few texts.
+            ValueError: the targets are no column.
         """
-        texts, targets = _texts(X), np.asarray(y, np.float64).reshape(-1)
+        texts, targets = _texts(X), np.asarray(column_or_1d(y, warn=True), np.float64)
         _check(texts, targets)
         opened = None
         if self.encoder is not None:

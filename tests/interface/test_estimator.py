@@ -1,5 +1,7 @@
 """The stack as scikit-learn takes it."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import bat
 from bat import cli
+from bat.interface import estimator
 from tests.conftest import sentences
 
 TEXTS = list(sentences(80))
@@ -34,8 +37,11 @@ def test_words_that_make_the_price_are_learnt():
 
 
 def test_an_encoder_is_read_where_one_is_named(tiny_folder):
-    model = bat.TextRegressor(encoder=str(tiny_folder), trials=1).fit(TEXTS[:60], PRICES[:60])
-    assert model.predict(TEXTS[60:]).shape == (20,)
+    model = bat.TextRegressor(encoder=tiny_folder, trials=1).fit(TEXTS[:60], PRICES[:60])
+    found = model.predict(TEXTS[60:])
+    assert found.shape == (20,)
+    again = pickle.loads(pickle.dumps(model))  # as another process gets it
+    np.testing.assert_array_equal(again.predict(TEXTS[60:]), found)
     assert (model.predictor_.encoder is not None) == model.predictor_.reader.embeds
 
 
@@ -48,6 +54,16 @@ def test_scikit_learn_can_search_cross_validate_and_chain_it():
     found = GridSearchCV(words(), {"trials": [1, 2]}, cv=2).fit(TEXTS, PRICES)
     assert found.best_params_["trials"] in (1, 2)
     assert clone(words(seed=3)).get_params() == {"encoder": None, "trials": 1, "seed": 3}
+
+
+def test_near_repeats_stay_in_one_fold():
+    texts = [
+        f"{text} Number {copy} of the lot, sold as it stands" for text in TEXTS for copy in (1, 2)
+    ]
+    together = estimator._groups([*texts, texts[0].upper()])
+    assert together[-1] == together[0]  # another spelling of one text
+    pairs = together[:-1].reshape(-1, 2)
+    assert (pairs[:, 0] == pairs[:, 1]).all()
 
 
 def test_it_passes_what_scikit_learn_checks_of_estimators_of_texts():
@@ -74,6 +90,7 @@ def test_a_table_of_one_column_is_its_column():
         (TEXTS, PRICES - 8, "the target 0 in place"),
         ([*TEXTS[1:], None], PRICES, "text 79"),
         (np.array([TEXTS, TEXTS]).T, PRICES, "a table of 2 columns"),
+        ([TEXTS[0]] * 80, PRICES, "80 texts in 1 groups of texts that nearly repeat"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused(texts, prices, said):

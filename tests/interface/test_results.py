@@ -5,12 +5,12 @@ import json
 import signal
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 
 import bat
 from bat import cli, interrupts
@@ -170,16 +170,18 @@ def test_a_full_disk_is_a_message_and_a_bug_is_not(monkeypatch):
         finishes(monkeypatch, broken)
 
 
-def test_autologging_is_idle_while_a_study_runs(monkeypatch):
-    from mlflow.utils.autologging_utils import autologging_is_disabled
+def test_autologging_is_idle_while_a_study_runs(monkeypatch, store):
+    rows = xgboost.DMatrix(np.arange(8.0).reshape(4, 2), label=np.arange(4.0))
 
-    mlflow.xgboost.autolog(log_models=False)
+    def train(config=None):
+        return xgboost.train({}, rows, num_boost_round=1)
+
+    mlflow.xgboost.autolog(log_models=False, importance_types=[])
     try:
-        seen = finishes(
-            monkeypatch, lambda config: SimpleNamespace(idle=autologging_is_disabled("xgboost"))
-        )
-        assert seen.finished.idle
-        assert not autologging_is_disabled("xgboost")
+        finishes(monkeypatch, train)
+        assert store.search_runs(["0"]) == []
+        train()
+        assert len(store.search_runs(["0"])) == 1
     finally:
         mlflow.xgboost.autolog(disable=True)
 

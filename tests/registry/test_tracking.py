@@ -77,3 +77,24 @@ def test_a_run_whose_start_or_end_was_lost_is_not_left_open(store, monkeypatch):
             pass
     told = sorted((run.info.run_name, run.info.status) for run in store.search_runs(["0"]))
     assert told == [("arm", "FINISHED"), ("arm", "KILLED"), ("test", "FINISHED")]
+
+
+def test_an_installed_package_knows_what_it_needs_without_the_files_of_a_clone(
+    monkeypatch, tmp_path
+):
+    cloned = tracking._requirements()
+    assert cloned[-1] == f"-c {tracking.CONSTRAINTS}"
+    assert all("==" in line for line in cloned[:-1])
+    monkeypatch.setattr(tracking, "REQUIREMENTS", tmp_path / "requirements.txt")
+    said = [*cloned[:-1], "ray==2.0; extra == 'ray'", 'ray==2.0; extra == "ray"']
+    monkeypatch.setattr(tracking.metadata, "requires", {"bat": said}.get)
+    assert tracking._requirements() == cloned[:-1]
+
+
+def test_a_study_in_an_open_run_is_its_child(store):
+    with mlflow.start_run() as outer, tracking.run("test") as tracker:
+        assert mlflow.active_run().info.run_id == tracker.run_id
+    assert store.get_run(tracker.run_id).data.tags[tracking.PARENT] == outer.info.run_id
+    with tracking.run("test") as alone:
+        pass
+    assert tracking.PARENT not in store.get_run(alone.run_id).data.tags
