@@ -39,6 +39,7 @@ STACKS = "auto", "all", "none"  # sizes whose embeddings are read beside words: 
 MAX_REJECTED = 0.05  # convention: above it a file is misread rather than dirty
 MIN_DOCUMENTS = 256  # the smallest subset: the documents on which a missing head is warmed up
 AUTO = "auto"  # sizes that fit the corpus
+NO_UNIT, UNIT_LETTERS = "none", 20  # of a target; what fits behind a number (convention)
 RENAMED = {"price_column": "target_column"}  # flags of the release before, by what they are now
 # Whether what is kept of an error may quote texts: the ``show_texts`` of the command that runs.
 TEXTS_SHOWN: ContextVar[bool] = ContextVar("texts_shown", default=True)
@@ -158,6 +159,21 @@ def check_range(name: str, value: float, low: float, high: float = math.inf) -> 
     if not low <= value <= high:
         expected = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise InputError(f"{name}={value}", expected, f"give another {name}, or leave it out")
+
+
+def check_unit(unit: str) -> None:
+    """Refuse a unit of the target that would not fit behind a number.
+
+    Raises:
+        InputError: it is empty, has more than ``UNIT_LETTERS`` letters, blanks around it, or a
+            line break in it.
+    """
+    if not unit.isprintable() or unit != unit.strip() or not 0 < len(unit) <= UNIT_LETTERS:
+        raise InputError(
+            f"unit={unit[: 2 * UNIT_LETTERS]!r}",
+            f"1 to {UNIT_LETTERS} letters on one line, such as USD, or none",
+            "write a short form of it",
+        )
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -25,15 +25,27 @@ class Ends(Protocol):
         """Upper end."""
 
 
-def number(name: str, value: float, *, sign: bool = False) -> str:
-    """Write a metric as people do: R² with three decimals, errors in price units.
+def number(name: str, value: float, *, sign: bool = False, unit: str = "") -> str:
+    """Write a metric as people do: R² with three decimals, errors in units of the target.
 
     Errors below 100 keep two decimals, those below 1 three digits: a bottle's price is not a car's.
     """
-    return _written(value, decimals(name, [value]), sign)
+    return _written(value, decimals(name, [value]), sign) + _behind(name, unit)
 
 
-def interval(name: str, score: Ends, *, sign: bool = False, least: float = 0.0) -> str:
+def titled(name: str, title: str, unit: str) -> str:
+    """Head a column or an axis of a metric, with the unit of the target where it has that."""
+    return f"{title} ({unit})" if _behind(name, unit) else title
+
+
+def _behind(name: str, unit: str) -> str:
+    """Give what stands behind a number: R² and shares have no unit."""
+    return f" {unit}" if unit and not name.startswith(("r2", "share")) else ""
+
+
+def interval(
+    name: str, score: Ends, *, sign: bool = False, least: float = 0.0, unit: str = ""
+) -> str:
     """Write a metric with the ends of its 95 % interval, all with the same decimals.
 
     Args:
@@ -41,8 +53,10 @@ def interval(name: str, score: Ends, *, sign: bool = False, least: float = 0.0) 
         score: the number and its ends.
         sign: also of positive numbers.
         least: smaller numbers get no more decimals than this one; a rounding error of a price is 0.
+        unit: of the target.
     """
-    return with_decimals(score, decimals(name, (*ends(score), least)), sign=sign)
+    written = with_decimals(score, decimals(name, (*ends(score), least)), sign=sign)
+    return written + _behind(name, unit)
 
 
 def with_decimals(score: Ends, decimals: int, *, sign: bool = False) -> str:

@@ -179,9 +179,17 @@ class Registry(Protocol):
         """What the registered model is called."""
 
     def register(
-        self, folder: Path, tags: Mapping[str, str], description: str, aliases: Sequence[str]
+        self,
+        folder: Path,
+        tags: Mapping[str, str],
+        description: str,
+        aliases: Sequence[str],
+        of_all: str,
     ) -> str:
-        """Log a saved pricer as a new version with some aliases, and return that version."""
+        """Log a saved pricer as a new version with some aliases, and return that version.
+
+        The descriptions are markdown: of the version, and of the registered model.
+        """
 
     def champion(self) -> Standing | None:
         """Say which pair is served now, if there is one."""

@@ -13,6 +13,7 @@ import pytest
 
 from bat import cache, cli, home, units
 from bat.cli import InputError
+from bat.interface import studying
 from entrypoints import cache as command
 from entrypoints import evaluate, finetune, scaling_study, score
 
@@ -23,6 +24,7 @@ CONFIGS = {
     scaling_study: scaling_study.StudyConfig,
     score: score.ScoreConfig,
 }
+WORKS = {scaling_study: studying}  # where the work of a command stands, if not in its own module
 KEY = "0123456789abcdef" * 2
 
 
@@ -62,7 +64,9 @@ def places(tmp_path):
 def test_a_home_that_cannot_be_used_is_refused_before_any_work(entry, name, tmp_path, monkeypatch):
     place, why = places(tmp_path)[name]
     monkeypatch.setenv("BAT_HOME", str(place))
-    monkeypatch.setattr(entry, "_run", lambda *arguments: pytest.fail("work has begun"))
+    monkeypatch.setattr(
+        WORKS.get(entry, entry), "_run", lambda *arguments: pytest.fail("work has begun")
+    )
     with pytest.raises(InputError, match=re.escape(why)):
         entry.run(CONFIGS[entry]())
     assert (tmp_path / "file").read_text() == "precious"
@@ -115,7 +119,7 @@ def test_what_a_command_uses_is_not_removed_meanwhile(entry, monkeypatch):
         done = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
         assert done.stdout == "False\n"
 
-    monkeypatch.setattr(entry, "_run", work)
+    monkeypatch.setattr(WORKS.get(entry, entry), "_run", work)
     entry.run(CONFIGS[entry]())
 
 

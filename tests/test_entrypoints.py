@@ -107,7 +107,7 @@ def test_a_pickle_is_found_wherever_it_hides(tmp_path):
     assert all(holds_pickle(path) for path in tmp_path.iterdir())
 
 
-@pytest.fixture(params=["median,lengths,tfidf,ridge,static,supervised"])
+@pytest.fixture(params=["median,lengths,tfidf,ridge,words,static,supervised"])
 def studied(request, store, tiny_folder, lines):
     stack = "auto" if "ridge" in request.param else "none"
     toy_study(tiny_folder, "auctions:500", baselines=request.param, stack=stack)

@@ -41,7 +41,8 @@ ORDER = {
         "baselines", "stacks", "refit", "graph", "local", "cluster", "study", "plan",
     ],
     "registry": [
-        "store", "heartbeat", "tracking", "reading", "lineage", "versions", "champion", "serving",
+        "store", "heartbeat", "tracking", "reading", "lineage", "descriptions", "versions",
+        "champion", "serving",
         "cells", "scored_file", "scored_errors", "score",
     ],
     "report": [

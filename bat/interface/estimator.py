@@ -151,7 +151,7 @@ def _groups(texts: Sequence[str]) -> npt.NDArray[np.int64]:
             f"at least {search.FOLDS} groups: the folds of a search are made of them",
             "collect texts that differ",
         )
-    return found
+    return np.asarray(found)
 
 
 def _check(texts: list[str], targets: Floats) -> None:

@@ -58,6 +58,9 @@ class StudyConfig(cli.DataConfig):
     serve_within: float = option(
         0.0, "milliseconds that a text alone may take to serve, on this machine; 0: any"
     )
+    unit: str = option(
+        cli.NO_UNIT, "unit of the target, such as USD, written where its numbers are"
+    )
     worth: float = option(0.02, "smallest gain worth paying for, as a share of the error")
     margin: float = option(0.1, "share of the gain that you would forgo and still call it enough")
     stop_when_enough: bool = option(
@@ -97,6 +100,7 @@ class StudyConfig(cli.DataConfig):
         cli.check_range("trials", self.trials, 1, 1000)
         cli.check_range("worth", self.worth, 0.001, 0.5)
         cli.check_range("margin", self.margin, 0.001, 0.999)
+        cli.check_unit(self.unit)
         cli.check_choice("stack", self.stack, cli.STACKS)
         cli.check_range("serve_within", self.serve_within, 0.0, 1e6)
         cli.check_choice("keep", self.keep, ("all", "best", "none"))
@@ -225,6 +229,7 @@ def _planned(config: StudyConfig) -> Context:
         keep=config.keep,
         stack=config.stack if config.show_texts else "none",  # its files hold words of the texts
         serve_within=config.serve_within or None,
+        unit="" if config.unit == cli.NO_UNIT else config.unit,
     )
     stages.check(base, prepared, tuned=any(wanted.sizes))
     context = tasks.Context(base, prepared, wanted)

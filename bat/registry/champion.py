@@ -20,7 +20,7 @@ from bat.data import corpus
 from bat.models import interval, predictors, pricer
 from bat.models.encoder import Encoder
 from bat.models.prediction import Predictor
-from bat.registry import lineage, versions
+from bat.registry import descriptions, lineage, versions
 from bat.stats import bootstrap
 from bat.workflow import arms, outcome
 from bat.workflow.outcome import Outcome
@@ -83,6 +83,7 @@ def candidate_of(served: Served) -> Candidate:
             "arm": arms.run_name(key),
             "predictor": predictors.named(key.predictor).label,
             "encoders": _encoders(served.predictor),
+            "reads": _reads(key.predictor, served.predictor),
         },
     )
 
@@ -92,6 +93,13 @@ def _encoders(predictor: Predictor) -> str:
     parts = (getattr(predictor, field.name) for field in dataclasses.fields(predictor))  # type: ignore[arg-type]
     count = sum(isinstance(part, Encoder) for part in parts)
     return {0: "none", 1: "one", 2: "factory and tuned"}[count]
+
+
+def _reads(name: str, predictor: Predictor) -> str:
+    """Say what of a text a predictor reads."""
+    if isinstance(predictor, predictors.Stack):
+        return ", ".join(predictor.reader.uses)
+    return "words" if predictors.named(name).holds_words else "embedding"
 
 
 def register(
@@ -123,7 +131,7 @@ def register(
     for each, tags in zip(candidates, told, strict=True):
         aliases = [versions.BEST_PAIR] if each is candidates[0] else []
         aliases += [versions.CANDIDATE] if each is candidates[-1] else []
-        known.append(_registered(each, prepared, registry, tags, aliases))
+        known.append(_registered(each, found.about, prepared, registry, tags, aliases))
     served, version = candidates[-1], known[-1]
     verdict = _verdict(served, prepared, registry, version, told[-1], promote, margin)
     return Registered(
@@ -139,6 +147,7 @@ def register(
 
 def _registered(
     each: Candidate,
+    about: outcome.About,
     prepared: Prepared,
     registry: records.Registry,
     tags: Mapping[str, str],
@@ -150,10 +159,10 @@ def _registered(
         _save(each, prepared, folder)
         cost = predictors.cost(each.predictor, prepared.corpus.texts, folder)
         told = {**tags, **{name: f"{value:.3g}" for name, value in cost._asdict().items()}}
-        lines = "\n".join(f"- {name}: {value}" for name, value in told.items())
-        label = predictors.named(each.name).label
-        said = f"{label[0].upper()}{label[1:]}, chosen by its held-out error."
-        return registry.register(folder, told, f"{said}\n\n{lines}", aliases)
+        target = tags["target_column"]
+        said = descriptions.of_version(each.name, about, told, target)
+        described = descriptions.of_model(registry.name, about, target)
+        return registry.register(folder, told, said, aliases, described)
 
 
 def _inside(each: Candidate, prepared: Prepared) -> bootstrap.Interval:
@@ -208,6 +217,7 @@ def _tags(about: outcome.About, candidate: Candidate, prepared: Prepared) -> dic
         "finetune_on": about.finetune_on,
         "parts_by": about.parts_by,
         **{name: formatting.interval(name, score) for name, score in scores.items()},
+        **({"unit": about.unit} if about.unit else {}),
     }
 
 
@@ -234,7 +244,8 @@ def _verdict(
         elif refused := _unlike(tags, present):
             return Verdict(False, refused)
         else:
-            verdict = _compared(candidate, prepared, registry, version, present, margin)
+            unit = tags.get("unit", "")
+            verdict = _compared(candidate, prepared, registry, version, present, margin, unit)
         if not verdict.promoted:
             return verdict
         if registry.promote(version, instead_of=present.version if present else None):
@@ -273,6 +284,7 @@ def _compared(
     version: str,
     present: records.Standing,
     margin: float,
+    unit: str,
 ) -> Verdict:
     """Compare what both predicted for the rows that each held out while its study judged it."""
     loaded, held_out = prepared.corpus, prepared.rows("held_out")
@@ -299,6 +311,7 @@ def _compared(
         groups=groups,
         margin=margin,
         comparisons=before,
+        unit=unit,
     )
 
 
@@ -351,6 +364,7 @@ def judge(
     groups: npt.ArrayLike | None = None,
     margin: float,
     comparisons: int,
+    unit: str = "",
 ) -> Verdict:
     """Compare a new pair with the champion on the same rows, paired, by their absolute errors.
 
@@ -364,6 +378,7 @@ def judge(
         groups: of the rows, shape (k,); those of one group are drawn together.
         margin: share of the champion's error by which the new one must be better for certain.
         comparisons: how many came before in this registered model.
+        unit: of the target, for the sentence.
     """
     may_err = level(comparisons)
     gain = bootstrap.paired(
@@ -378,7 +393,7 @@ def judge(
     error = bootstrap.scores(prices, present)["mae"]
     bound = -margin * error
     # No finer digits than a tenth of the error has: two equal pairs differ by rounding errors.
-    difference = formatting.interval("mae", gain, sign=True, least=error / 10)
+    difference = formatting.interval("mae", gain, sign=True, least=error / 10, unit=unit)
     told = (
         f"its MAE minus the champion's is {difference} on "
         f"{formatting.counted(len(prices), 'held-out row')} that neither has learnt from; the "
@@ -386,5 +401,7 @@ def judge(
     )
     if gain.high < bound:
         return Verdict(True, told, gain)
-    wanted = f"below {formatting.number('mae', bound, sign=True)}" if margin else "below 0"
+    wanted = (
+        f"below {formatting.number('mae', bound, sign=True, unit=unit)}" if margin else "below 0"
+    )
     return Verdict(False, f"{told}; that end must be {wanted}", gain)

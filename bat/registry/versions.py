@@ -9,16 +9,17 @@ from pathlib import Path
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from bat import escape, interrupts, locks, records
+from bat import interrupts, locks, records, units
 from bat.cli import InputError
 from bat.models import pricer
-from bat.registry import lineage, reading, tracking
+from bat.registry import descriptions, lineage, reading, tracking
 from bat.registry.store import patient
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 BEST_PAIR = "best_pair"  # the newest encoder and regressor, whether or not something else is served
 ALIASES = CHAMPION, PREVIOUS, CANDIDATE, BEST_PAIR
 COMPARED = "compared."  # begins the names of the registry's tags that record comparisons
+DESCRIBED = "bat.described"  # the registry's tag that tells our description from one by hand
 KIND, PRICER = "bat.kind", "pricer"  # the tag of registered models that hold our pairs
 LISTED = 20  # versions that a message names; more would hide what it says (convention)
 PAIR_WANTED = (
@@ -36,7 +37,12 @@ class MlflowRegistry:
 
     @patient
     def register(
-        self, folder: Path, tags: Mapping[str, str], description: str, aliases: Sequence[str]
+        self,
+        folder: Path,
+        tags: Mapping[str, str],
+        description: str,
+        aliases: Sequence[str],
+        of_all: str,
     ) -> str:
         """Log a predictor as one pyfunc and give its new version some of ``ALIASES``."""
         client = mlflow.MlflowClient()
@@ -46,12 +52,22 @@ class MlflowRegistry:
             )
             for name, value in tags.items():  # of a version left behind, the study is now this one
                 client.set_model_version_tag(self.name, version, name, value)
-            shown = escape.markdown_lines(description)
-            client.update_model_version(self.name, version, shown)
+            called = descriptions.how_to_call(f"models:/{self.name}/{version}")
+            client.update_model_version(self.name, version, f"{description}\n\n{called}")
             client.set_registered_model_tag(self.name, KIND, PRICER)
+            self._describe(of_all)
             for alias in aliases:
                 client.set_registered_model_alias(self.name, alias, version)
         return version
+
+    def _describe(self, description: str) -> None:
+        """Write the model's own description, unless somebody has written another by hand."""
+        client = mlflow.MlflowClient()
+        model = client.get_registered_model(self.name)
+        if model.description and model.tags.get(DESCRIBED) != units.digest([model.description]):
+            return
+        client.update_registered_model(self.name, description)
+        client.set_registered_model_tag(self.name, DESCRIBED, units.digest([description]))
 
     def _version_left(self, arm: str) -> str | None:
         """Find the version that a run of the same work, or a lost try of this one, registered."""

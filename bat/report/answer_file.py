@@ -42,6 +42,7 @@ def document(
     found = statements(outcome)
     return {
         "schema_version": SCHEMA_VERSION,
+        "unit": outcome.about.unit or None,
         "summary": {
             "headline": escape.printable(summary.headline(found)),
             "lines": list(map(escape.printable, summary.lines(found, outcome, settings))),

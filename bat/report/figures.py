@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bat import escape
-from bat.report import analysis
+from bat.report import analysis, tables
 from bat.report.analysis import Together
 from bat.report.tables import TITLES
 from bat.stats import bootstrap, families, learning_curve
@@ -87,7 +87,7 @@ def by_arm(together: Together, name: str) -> Figure:
         axes.invert_yaxis()
         axes.locator_params(axis="x", nbins=5)
         axes.xaxis.set_major_formatter("{x:,.10g}")
-        axes.set_xlabel(_unit(name))
+        axes.set_xlabel(_label(name, next(iter(together.values()))))
         title = f"{about.corpus}: {TITLES[name]} on the held-out part, 95 %"
         axes.set_title(textwrap.fill(escape.printable(title), TITLE_LETTERS))
     return drawn
@@ -116,12 +116,12 @@ def curve(outcome: Outcome, name: str) -> Figure:
             axes.axhline(ceiling, color=PURPLE, ls=":", lw=1.5, label="ceiling (all facts known)")
         _name_axes(axes, outcome, name)
         for other in change_axes:
-            _draw_gains(other, gains, name)
+            _draw_gains(other, gains, name, _label(name, outcome))
     return figure
 
 
 def _draw_gains(
-    axes: Any, gains: Mapping[ArmKey, Mapping[str, bootstrap.Interval]], name: str
+    axes: Any, gains: Mapping[ArmKey, Mapping[str, bootstrap.Interval]], name: str, label: str
 ) -> None:
     """Draw how far each tuned encoder is from the factory's, on the same rows."""
     sizes = [key.documents for key in gains]
@@ -131,7 +131,7 @@ def _draw_gains(
     better = "above" if name.startswith("r2") else "below"
     axes.set_title(f"minus factory, 95 % {'(all sizes at once)' if len(gains) > 1 else '(paired)'}")
     axes.set_xlabel("documents tuned on")
-    axes.set_ylabel(f"change of {_unit(name)}; {better} 0 is better")
+    axes.set_ylabel(f"change of {label}; {better} 0 is better")
 
 
 def _draw_points(
@@ -160,8 +160,8 @@ def _draw_scores(
     )
 
 
-def _unit(name: str) -> str:
-    return TITLES[name] + ("" if name.startswith("r2") else " (price units)")
+def _label(name: str, outcome: Outcome) -> str:
+    return tables.title(name, outcome.about.unit or "price units")
 
 
 def _thousands(axes: Any) -> None:
@@ -177,7 +177,7 @@ def _name_axes(axes: Any, outcome: Outcome, name: str) -> None:
     axes.set_xlabel(
         "documents tuned on" + (" (0: the factory encoder)" if outcome.row("factory") else "")
     )
-    axes.set_ylabel(_unit(name))
+    axes.set_ylabel(_label(name, outcome))
     title = f"{outcome.about.corpus}: {TITLES[name]} on the held-out part, 95 %"
     axes.set_title(textwrap.fill(escape.printable(title), TITLE_LETTERS))
     figure, (_, labels) = axes.figure, axes.get_legend_handles_labels()

@@ -144,8 +144,11 @@ def _protocol(outcome: Outcome) -> str:
 
 def _words(found: Iterable[Statement]) -> list[tuple[str, list[list[str]]]]:
     """Lay out the words that move prices most, with the baseline that says so."""
-    told = [each.facts for each in found if each.kind == "words"]
-    return [(facts["baseline"], tables.strongest_words(facts["words"])) for facts in told]
+    return [
+        (each.facts["baseline"], tables.strongest_words(each.facts["words"], each.unit))
+        for each in found
+        if each.kind == "words"
+    ]
 
 
 def _findings(outcome: Outcome) -> list[list[str]]:

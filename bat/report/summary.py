@@ -81,7 +81,7 @@ def _tuning(gain: Statement) -> str:
 
 
 def _serve(served: Statement) -> str:
-    error = f"its error is {number('mae', served.numbers['mae'].value)}"
+    error = f"its error is {number('mae', served.numbers['mae'].value, unit=served.unit)}"
     lower = ""
     if "mae_minus_pair" in served.numbers:
         share = served.numbers["mae_minus_pair"].value / served.numbers["pair_mae"].value
@@ -103,7 +103,7 @@ def _words(found: Sequence[Statement]) -> Iterator[str]:
     if each := added.get(analysis.EMBEDDING):
         parts.append(
             f"{wording.embedding_and(each.facts)} changes the error of {each.facts['other']} "
-            f"({number('mae', each.numbers['before_mae'].value)}) by "
+            f"({number('mae', each.numbers['before_mae'].value, unit=each.unit)}) by "
             f"{wording.change(each.numbers['share'])}: {calls[each.verdict]}"
         )
     if each := added.get(analysis.TUNING):

@@ -53,7 +53,8 @@ def table(outcome: Outcome, others: Sequence[Outcome] = ()) -> list[list[str]]:
     columns = [*bootstrap.NAMES, TRAIN]
     decimals = {name: _column_decimals(name, [outcome, *others]) for name in columns}
     costs = ["seconds", "ms a text", "MB"] if _has_costs(outcome) else []
-    titles = [*(TITLES[name] for name in bootstrap.NAMES), train_title(outcome), *costs]
+    titles = [title(name, outcome.about.unit) for name in bootstrap.NAMES]
+    titles += [formatting.titled(TRAIN, train_title(outcome), outcome.about.unit), *costs]
     lines = [["arm", *titles]]
     for row in outcome.rows:
         cells = [
@@ -66,6 +67,11 @@ def table(outcome: Outcome, others: Sequence[Outcome] = ()) -> list[list[str]]:
         cells = [f"{known[n]:z,.{decimals[n]}f}" if n in known else "" for n in bootstrap.NAMES]
         lines.append(["ceiling (all facts known)", *cells, "", *("" for _ in costs)])
     return lines
+
+
+def title(name: str, unit: str) -> str:
+    """Name a metric for a person, with the unit of the target where it has one."""
+    return formatting.titled(name, TITLES[name], unit)
 
 
 def _has_costs(outcome: Outcome) -> bool:
@@ -120,11 +126,11 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([rows[0], "|" + "---|" * len(lines[0]), *rows[1:]])
 
 
-def strongest_words(words: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def strongest_words(words: Sequence[Mapping[str, Any]], unit: str = "") -> list[list[str]]:
     """Lay out the words of a statement ``words``, the first line names the columns."""
     lines = [["word or pair of words", "price", "at the median price", "training texts"]]
     for each in words:
-        amount = formatting.number("mae", each["amount"], sign=True)
+        amount = formatting.number("mae", each["amount"], sign=True, unit=unit)
         lines.append([each["word"], f"×{each['ratio']:.2f}", amount, f"{each['texts']:,}"])
     return lines
 

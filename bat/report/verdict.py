@@ -71,6 +71,7 @@ class Statement:
     action: Action = "none"  # what a reader may do
     numbers: Mapping[str, Interval] = field(default_factory=dict)  # with 95 % intervals
     facts: Mapping[str, Any] = field(default_factory=dict)  # counts, names and reasons; for JSON
+    unit: str = ""  # of the target, if its user has named one
 
     def __post_init__(self) -> None:
         """Refuse a verdict that no reader of ``answer.json`` was promised.
@@ -92,7 +93,7 @@ def statements(outcome: Outcome) -> tuple[Statement, ...]:
     before believing it (``doubt``), the working hypotheses, and the words that move prices most.
     """
     tuned = outcome.tuned
-    return (
+    found: tuple[Statement, ...] = (
         *_tuning(outcome, tuned),
         _choice(outcome),
         *_baselines(outcome, tuned),
@@ -102,6 +103,7 @@ def statements(outcome: Outcome) -> tuple[Statement, ...]:
         *_hypotheses(outcome),
         *_words(outcome),
     )
+    return tuple(dataclasses.replace(each, unit=outcome.about.unit) for each in found)
 
 
 def sign(difference: Interval) -> int:
@@ -387,6 +389,7 @@ def _difference(name: str, first: Outcome, label: str, outcome: Outcome) -> Stat
         {-1: "better", 0: "no_difference", 1: "worse"}[sign(found["mae"])],
         numbers={metric: found[metric] for metric in ("r2", "medae", "mae")},
         facts={"label": label, "arm": mine.name, "other_label": name, "other_arm": best.name},
+        unit=first.about.unit,
     )
 
 

@@ -47,6 +47,7 @@ def tested(outcome: Outcome) -> str:
 
 
 def _gain(statement: Statement) -> str:
+    unit = statement.unit
     numbers, facts = statement.numbers, statement.facts
     least = percent(facts["worth"])
     how = {
@@ -56,11 +57,12 @@ def _gain(statement: Statement) -> str:
         "too_early": f"may or may not be worth it: it is too early to tell a gain of {least} from "
         "none",
     }[statement.verdict]
-    share, before = numbers["share"], numbers["factory_mae"].value
+    share = numbers["share"]
+    before = number("mae", numbers["factory_mae"].value, unit=unit)
     return (
         f"Fine-tuning on {facts['documents']:,} documents {how}. The error (MAE) changes by "
         f"{percent(-share.value, sign=True)} [{percent(-share.high, sign=True)}, "
-        f"{percent(-share.low, sign=True)}] of {number('mae', before)}, R² of the log price by "
+        f"{percent(-share.low, sign=True)}] of {before}, R² of the log price by "
         f"{interval('r2_log', numbers['r2_log'], sign=True)} from "
         f"{number('r2_log', numbers['factory_r2_log'].value)} (95 % intervals of rows, fits and "
         f"seeds, paired on {rows(facts)})."
@@ -127,18 +129,22 @@ def _enough(statement: Statement) -> str:
 
 
 def _forecast(statement: Statement) -> str:
+    unit = statement.unit
     numbers = statement.numbers
-    expected = "; ".join(
-        f"with {documents:,} documents {interval('mae', numbers[f'mae_with_{documents}'])}"
+    expected = {
+        documents: interval("mae", numbers[f"mae_with_{documents}"], unit=unit)
         for documents in statement.facts["documents"]
-    )
-    return f"Forecast of MAE: {expected}."
+    }
+    told = "; ".join(f"with {size:,} documents {mae}" for size, mae in expected.items())
+    return f"Forecast of MAE: {told}."
 
 
 def _backtest(statement: Statement) -> str:
+    unit = statement.unit
+    error = interval("mae", statement.numbers["mae"], sign=True, unit=unit)
     return (
         f"Made from the sizes up to {statement.facts['documents']:,} alone, such a forecast of "
-        f"the full size is off by {interval('mae', statement.numbers['mae'], sign=True)}."
+        f"the full size is off by {error}."
     )
 
 
@@ -151,6 +157,7 @@ def _stop(statement: Statement) -> str:
 
 
 def _choice(statement: Statement) -> str:
+    unit = statement.unit
     documents, seed, seeds = (statement.facts[name] for name in ("documents", "seed", "seeds"))
     if statement.verdict == "open":
         so_far = f"the encoder tuned on {documents:,} documents" if documents else "the factory one"
@@ -169,11 +176,12 @@ def _choice(statement: Statement) -> str:
     return (
         f"{which} has the least {mean}error of all encoders on held-out rows. A choice that is "
         "made on some of these rows and judged on others has an error (MAE) of "
-        f"{interval('mae', statement.numbers['mae'])}."
+        f"{interval('mae', statement.numbers['mae'], unit=unit)}."
     )
 
 
 def _addition(statement: Statement) -> str:
+    unit = statement.unit
     numbers, facts = statement.numbers, statement.facts
     least = percent(facts["worth"])
     what = f"tuning on {facts['documents']:,} documents"
@@ -190,7 +198,7 @@ def _addition(statement: Statement) -> str:
         f"Added to {facts['other']}, {how}. The error "
         f"(MAE) of {facts['arm']} differs by {percent(-share.value, sign=True)} "
         f"[{percent(-share.high, sign=True)}, {percent(-share.low, sign=True)}] from the "
-        f"{number('mae', numbers['before_mae'].value)} of {facts['other']}."
+        f"{number('mae', numbers['before_mae'].value, unit=unit)} of {facts['other']}."
     )
     if facts["uses"] and not _reads_embedding(facts["uses"]):
         said += f" Cross-validation on the training rows left its embedding out of {facts['arm']}."
@@ -221,6 +229,7 @@ def _reads_embedding(uses: Iterable[str]) -> bool:
 
 
 def _served(statement: Statement) -> str:
+    unit = statement.unit
     numbers, facts = statement.numbers, statement.facts
     within = facts["serve_within"]
     why = {
@@ -244,15 +253,14 @@ def _served(statement: Statement) -> str:
     if "pair" in facts:
         pair = (
             f" Its MAE minus that of the best encoder and regressor ({facts['pair']}) is "
-            f"{interval('mae', numbers['mae_minus_pair'], sign=True)}."
+            f"{interval('mae', numbers['mae_minus_pair'], sign=True, unit=unit)}."
         )
-    return (
-        f"Serve {facts['arm']}: {why}. Its error (MAE) is {interval('mae', numbers['mae'])}."
-        f"{pair}{words}{cost}"
-    )
+    mae = interval("mae", numbers["mae"], unit=unit)
+    return f"Serve {facts['arm']}: {why}. Its error (MAE) is {mae}.{pair}{words}{cost}"
 
 
 def _baseline(statement: Statement) -> str:
+    unit = statement.unit
     facts = statement.facts
     name = "as it came" if facts["arm"] == "factory" else facts["arm"]
     how = {
@@ -268,7 +276,7 @@ def _baseline(statement: Statement) -> str:
     }[facts["role"]]
     return (
         f"The encoder {name} {how[statement.verdict]} {facts['baseline']} ({role}): MAE differs by "
-        f"{interval('mae', statement.numbers['mae'], sign=True)}."
+        f"{interval('mae', statement.numbers['mae'], sign=True, unit=unit)}."
     )
 
 
@@ -323,9 +331,10 @@ def _words(statement: Statement) -> str:
 
 
 def _difference(statement: Statement) -> str:
+    unit = statement.unit
     facts = statement.facts
     changes = "; ".join(
-        f"{TITLES[name]} {interval(name, change, sign=True)}"
+        f"{TITLES[name]} {interval(name, change, sign=True, unit=unit)}"
         for name, change in statement.numbers.items()
     )
     return (

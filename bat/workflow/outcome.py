@@ -64,6 +64,7 @@ class About:
     stack: str = "none"  # of ``cli.STACKS``
     serve_within: float | None = None  # milliseconds that a served text may take
     show_texts: bool = True  # else nothing is served whose files hold words of the texts
+    unit: str = ""  # of the target, written where its numbers are
 
     def may_serve(self, predictor: str) -> bool:
         """Tell whether a predictor competes to be served."""

@@ -44,6 +44,7 @@ class StudySpec:
     keep: str = "none"  # which encoders to log: all (see ``study.kept``), best or none
     stack: str = "none"  # encoders that words are stacked on: of ``cli.STACKS``
     serve_within: float | None = None  # milliseconds that a served text may take
+    unit: str = ""  # of the target, for people
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself.

@@ -244,6 +244,7 @@ def _about(context: Context) -> outcome.About:
         stack=spec.stack,
         serve_within=spec.serve_within,
         show_texts=loaded.show_texts,
+        unit=spec.unit,
     )
 
 

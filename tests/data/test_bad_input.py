@@ -268,10 +268,11 @@ def typed_cases():
 
 
 def config_of(command):
+    inherited = ("DataConfig",)
     return next(
         kind
         for name, kind in vars(command).items()
-        if name.endswith("Config") and kind.__module__ == command.__name__
+        if name.endswith("Config") and name not in inherited
     )
 
 

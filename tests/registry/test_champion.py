@@ -90,6 +90,16 @@ def test_a_margin_asks_for_more_than_any_gain():
     assert f"below {-0.9 * np.mean(0.4 * prices):+,.0f}" in lost.reason
 
 
+def test_the_reason_says_the_unit_of_the_target_behind_its_errors():
+    prices, good, poor = rows()
+    plain, told = (
+        champion.judge(prices, good, poor, margin=0.9, comparisons=0, unit=unit).reason
+        for unit in ("", "USD")
+    )
+    assert told.count(" USD") == 2  # behind the difference, and behind what it must be below
+    assert told.replace(" USD", "") == plain
+
+
 def protocol(finetune_on="train", parts_by="text, protocol 2"):
     """How a pair was tuned, and what its parts hang on, as the tags of its version."""
     return {"corpus_digest": "d", "finetune_on": finetune_on, "parts_by": parts_by}

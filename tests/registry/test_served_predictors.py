@@ -17,7 +17,10 @@ from bat.registry import champion, score, tracking, versions
 from bat.workflow import preparation
 from tests.conftest import fitted
 
-ABOUT = SimpleNamespace(base="tiny", corpus="sales", digest="d", finetune_on="train", parts_by="t")
+ABOUT = SimpleNamespace(
+    base="tiny", corpus="sales", digest="d", finetune_on="train", parts_by="t", unit="",
+    parts={"train": 1},
+)  # fmt: skip
 SERVE = """
 import json, sys, mlflow, pandas
 model = mlflow.pyfunc.load_model(sys.argv[1])
@@ -128,6 +131,27 @@ def test_baselines_are_registered_served_in_a_fresh_process_and_scored(
         assert tags["arm"] == predictors.named(name).label
         assert float(tags["milliseconds_a_text"]) > 0
         assert float(tags["megabytes"]) > 0
+
+        # MLflow's pages: what a version is, and how to call it
+        described = store.get_model_version("sales-price", made.version).description
+        assert predictors.named(name).label[1:] in described
+        assert f"mlflow models serve -m models:/sales-price/{made.version} " in described
+        logged = mlflow.models.get_model_info(made.address)
+        assert logged.signature.outputs.input_names()[0] == "price"
+        described = store.get_registered_model("sales-price").description
+        assert "models:/sales-price@champion" in described
+
+
+def test_a_description_by_hand_is_kept(store, sales, prepared):
+    register(candidate("median", prepared), prepared, 0)
+    ours = store.get_registered_model("sales-price").description
+    assert ours.startswith("Predicts **price**")
+    store.update_registered_model("sales-price", "Ours. Ask Ann.")
+    register(candidate("median", prepared), prepared, 1)
+    assert store.get_registered_model("sales-price").description == "Ours. Ask Ann."
+    store.update_registered_model("sales-price", "")
+    register(candidate("median", prepared), prepared, 2)
+    assert store.get_registered_model("sales-price").description == ours
 
 
 def test_a_folder_without_anything_served_is_refused(tmp_path):

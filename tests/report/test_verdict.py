@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bat.cli import InputError
-from bat.report import analysis, terminal, verdict, wording
+from bat.report import analysis, tables, terminal, verdict, wording
 from bat.report.verdict import Statement
 from bat.stats import bootstrap, stopping
 from bat.workflow import arms
@@ -333,6 +333,19 @@ def test_tuning_that_helps_alone_and_not_beside_words_is_called_just_that():
     assert (tuning.verdict, tuning.facts["bare_verdict"]) == ("not_worth_it", "worth_it")
     said = wording.sentence(tuning)
     assert "Tuning helps the bare embedding, but it is not shown to add anything beside" in said
+
+
+def test_the_unit_of_the_target_stands_behind_errors_and_nothing_else():
+    found = with_stacks(outcome({0: 0.3, 500: 0.2}, best=500), 0.2, 0.15, 0.12)
+    about = dataclasses.replace(found.about, unit="USD")
+    told = verdict.statements(dataclasses.replace(found, about=about))
+    said = {each.kind: wording.sentence(each) for each in told}
+    plain = {each.kind: wording.sentence(each) for each in verdict.statements(found)}
+    assert {kind for kind in said if "USD" in said[kind]} >= {"gain", "served", "addition"}
+    assert {kind: each.replace(" USD", "") for kind, each in said.items()} == plain
+    assert not any("% USD" in each for each in said.values())
+    lines = tables.table(dataclasses.replace(found, about=about))
+    assert lines[0][1:5] == ["R²", "MAE (USD)", "MedAE (USD)", "R² of log price"]
 
 
 def test_without_words_or_stacks_nothing_is_said_of_them():
