@@ -142,9 +142,7 @@ def _groups(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     of = np.array([place[key] for key in keys])
     links = near_duplicates.links(list(distinct.values()), lambda count: None)
     values = [(at, key) for key, at in place.items()]
-    found: npt.NDArray[np.int64] = groups.join(np.bincount(of), values, links, list(distinct)).of[
-        of
-    ]
+    found = groups.join(np.bincount(of), values, links, list(distinct)).of[of]
     if (count := len(np.unique(found))) < search.FOLDS:
         raise InputError(
             f"{len(texts)} texts in {count} groups of texts that nearly repeat each other",
