@@ -78,14 +78,7 @@ def verdicts(outcome: Outcome) -> Mapping[str, worth.Judgement]:
     factory, last = outcome.row("factory"), largest(outcome)
     if not factory or not last.documents:
         return {}
-    return worth.judge(
-        outcome.prices,
-        {last.name: last.predictions},
-        factory.predictions,
-        corpus_rows=sum(outcome.about.parts.values()),
-        worth=outcome.about.worth,
-        groups=outcome.groups,
-    )
+    return {last.name: _judged(outcome, last, factory)}
 
 
 @functools.lru_cache(maxsize=2)
